@@ -1,0 +1,253 @@
+"""Every error that Ribolex raises on purpose, in one tree.
+
+    RibolexError
+    ├── InvalidRequestError              a field asks for what cannot be
+    │   ├── InvalidSequenceError         a sequence is empty or not of RNA letters
+    │   └── SequenceTooLongError         a sequence is longer than can be encoded
+    ├── NotFoundError                    a name leads to nothing
+    │   ├── DictionaryNotFoundError
+    │   ├── FeatureNotFoundError
+    │   ├── CollectionNotFoundError
+    │   └── RnaNotFoundError
+    ├── AlreadyExistsError               a name is taken
+    │   ├── DictionaryExistsError
+    │   └── CollectionExistsError
+    ├── IncompatibleDictionaryError      made for another model, layer or width
+    ├── StaleWriteError                  the registry moved underneath
+    ├── OverloadedError                  a bounded queue is full
+    ├── NotReadyError                    loading, draining, or a store is away
+    ├── CorruptArtefactError             an artefact is not what was published
+    └── CorruptInputError                a file is not what it claims to be
+
+Classes carry fields and build their message from them: where, what was found, what
+was expected. How an error looks to a gRPC caller is decided elsewhere.
+"""
+
+from pathlib import Path
+
+
+class RibolexError(Exception):
+    """Root of the tree; raised through its subclasses only."""
+
+
+class InvalidRequestError(RibolexError):
+    """Raised when a field of a request asks for what cannot be.
+
+    Attributes:
+        field: The field at fault, counted from 0: "options.k", "sequences[3]".
+        message: What was found and what was expected.
+    """
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+        self.message = message
+
+
+class InvalidSequenceError(InvalidRequestError):
+    """Raised when a sequence is empty or holds what is no RNA letter.
+
+    Attributes:
+        field: Which sequence: "sequences[3]", or its name in a file.
+    """
+
+    def __init__(self, where: str, message: str) -> None:
+        super().__init__(where, message)
+
+
+class SequenceTooLongError(InvalidRequestError):
+    """Raised when a sequence is longer than the model or the server can encode.
+
+    Attributes:
+        field: Which sequence: "sequences[3]", or its name in a file.
+        limit: Nucleotides allowed.
+        got: Nucleotides found.
+    """
+
+    def __init__(self, where: str, limit: int, got: int) -> None:
+        super().__init__(where, f"{got} nucleotides, expected at most {limit}")
+        self.limit = limit
+        self.got = got
+
+
+class NotFoundError(RibolexError):
+    """Raised, through its subclasses, when a name leads to nothing."""
+
+
+class DictionaryNotFoundError(NotFoundError):
+    """Raised when there is no such dictionary, or no such version of it.
+
+    Attributes:
+        ref: What was asked for, "name" or "name@version".
+    """
+
+    def __init__(self, ref: str) -> None:
+        super().__init__(f"there is no dictionary {ref!r}")
+        self.ref = ref
+
+
+class FeatureNotFoundError(NotFoundError):
+    """Raised when a dictionary has no feature of that id.
+
+    Attributes:
+        feature: The id asked for.
+        ref: The dictionary, "name@version".
+        n_features: How many features it has.
+    """
+
+    def __init__(self, feature: int, ref: str, n_features: int) -> None:
+        super().__init__(
+            f"there is no feature {feature} in dictionary {ref!r}, "
+            f"expected 0 to {n_features - 1}"
+        )
+        self.feature = feature
+        self.ref = ref
+        self.n_features = n_features
+
+
+class CollectionNotFoundError(NotFoundError):
+    """Raised when there is no such collection.
+
+    Attributes:
+        name: The name asked for.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no collection {name!r}")
+        self.name = name
+
+
+class RnaNotFoundError(NotFoundError):
+    """Raised when a collection has no RNA of that name.
+
+    Attributes:
+        name: The name asked for.
+        collection: The collection.
+    """
+
+    def __init__(self, name: str, collection: str) -> None:
+        super().__init__(f"there is no RNA {name!r} in collection {collection!r}")
+        self.name = name
+        self.collection = collection
+
+
+class AlreadyExistsError(RibolexError):
+    """Raised, through its subclasses, when a name is taken."""
+
+
+class DictionaryExistsError(AlreadyExistsError):
+    """Raised when a dictionary version is published a second time.
+
+    Attributes:
+        ref: The version, "name@version".
+    """
+
+    def __init__(self, ref: str) -> None:
+        super().__init__(f"dictionary {ref!r} exists already")
+        self.ref = ref
+
+
+class CollectionExistsError(AlreadyExistsError):
+    """Raised when a collection is made under a name that is taken.
+
+    Attributes:
+        name: The name.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"collection {name!r} exists already")
+        self.name = name
+
+
+class IncompatibleDictionaryError(RibolexError):
+    """Raised when a dictionary was made for another model, layer or width.
+
+    Attributes:
+        ref: The dictionary, "name@version".
+        what: The part of its identity that does not fit: "layer", "n_features".
+        got: What was found.
+        expected: What would have fitted.
+    """
+
+    def __init__(self, ref: str, what: str, got: object, expected: object) -> None:
+        super().__init__(f"dictionary {ref!r}: {what} is {got}, expected {expected}")
+        self.ref = ref
+        self.what = what
+        self.got = got
+        self.expected = expected
+
+
+class StaleWriteError(RibolexError):
+    """Raised when the registry moved between a reading and the write based on it.
+
+    Attributes:
+        name: The dictionary whose current version was to be set.
+        expected: The current version that the writer had seen; none if None.
+        got: The current version that was found; none if None.
+    """
+
+    def __init__(self, name: str, expected: int | None, got: int | None) -> None:
+        super().__init__(
+            f"dictionary {name!r}: the current version is {got}, expected {expected}"
+        )
+        self.name = name
+        self.expected = expected
+        self.got = got
+
+
+class OverloadedError(RibolexError):
+    """Raised when a bounded queue has no room; the same call may succeed later.
+
+    Attributes:
+        unit: What the queue counts: "tokens", "requests".
+        limit: How many of them may wait.
+        got: How many would have waited.
+    """
+
+    def __init__(self, unit: str, limit: int, got: int) -> None:
+        super().__init__(
+            f"the queue is full: {got} {unit} would wait, expected at most {limit}"
+        )
+        self.unit = unit
+        self.limit = limit
+        self.got = got
+
+
+class NotReadyError(RibolexError):
+    """Raised when the server is loading or draining, or cannot reach a store.
+
+    Attributes:
+        reason: What it is doing: "loading the model", "draining".
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"not ready: {reason}")
+        self.reason = reason
+
+
+class CorruptArtefactError(RibolexError):
+    """Raised when an artefact is not what was published, a digest above all.
+
+    Attributes:
+        where: The file or folder.
+        message: What was found and what was expected.
+    """
+
+    def __init__(self, where: Path | str, message: str) -> None:
+        super().__init__(f"{where}: {message}")
+        self.where = str(where)
+        self.message = message
+
+
+class CorruptInputError(RibolexError):
+    """Raised when a file from outside cannot be read as what it claims to be.
+
+    Attributes:
+        where: The file, with the line where it is known: "rnas.fasta:12".
+        message: What was found and what was expected.
+    """
+
+    def __init__(self, where: Path | str, message: str) -> None:
+        super().__init__(f"{where}: {message}")
+        self.where = str(where)
+        self.message = message
