@@ -56,6 +56,12 @@ def test_client_imports_nothing_heavy(name: str) -> None:
     assert sorted(loaded & set(HEAVY)) == []
 
 
+def test_errors_import_nothing_of_ours() -> None:
+    loaded = _modules_after("import ribolex.errors")
+    ours = {name for name in loaded if name.startswith("ribolex.")}
+    assert ours == {"ribolex.errors"}
+
+
 def test_commands_of_other_packages_register_lightly() -> None:
     """`ribolex --help` loads every register function, but no model library."""
     loaded = _modules_after(
