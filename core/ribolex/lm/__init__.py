@@ -1,0 +1,24 @@
+"""RiNALMo, an RNA language model, as Ribolex runs it.
+
+A language model reads an RNA as tokens and hands a vector, the activation, from
+layer to layer for each nucleotide. `load_lm` opens weights and gives those vectors
+out: of any layer, "normed" (what the next layer reads) or "raw" (what a block
+puts out).
+"""
+
+from ribolex.lm.configuration import MAX_NUCLEOTIDES, PRESETS, LmConfig
+from ribolex.lm.inference import LanguageModel, load_lm
+from ribolex.lm.model import Hook, RiNALMo
+from ribolex.lm.weights import load_network, save_network
+
+__all__ = [
+    "MAX_NUCLEOTIDES",
+    "PRESETS",
+    "Hook",
+    "LanguageModel",
+    "LmConfig",
+    "RiNALMo",
+    "load_lm",
+    "load_network",
+    "save_network",
+]

@@ -1,0 +1,215 @@
+"""Runs a RiNALMo over sequences: activations of any layer, letter probabilities.
+
+Owns batching and the device; knows nothing of dictionaries or serving. One
+`LanguageModel` may be used from one thread at a time.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from ribolex.errors import InvalidRequestError, SequenceTooLongError
+from ribolex.lm.configuration import MAX_NUCLEOTIDES, LmConfig
+from ribolex.lm.model import Hook, RiNALMo
+from ribolex.lm.packing import Rectangle, bucket, collate
+from ribolex.lm.weights import digest_network, load_network
+from ribolex.rna.alphabet import MASK, normalise, tokenise
+
+_BATCH_TOKENS = 8192
+
+
+class _Batch(NamedTuple):
+    """One rectangle on the device and the sequences it holds."""
+
+    members: list[int]
+    rectangle: Rectangle
+
+
+class LanguageModel:
+    """A loaded RiNALMo with its identity.
+
+    The same RNA gets the same activations alone and in any batch (float32, to
+    1e-5). Read-only after construction.
+    """
+
+    def __init__(self, network: RiNALMo, name: str, device: str = "cpu") -> None:
+        self._network = network.to(device).eval().requires_grad_(False)
+        self._device = torch.device(device)
+        self.name = name
+        self.digest = digest_network(network)
+
+    @property
+    def config(self) -> LmConfig:
+        """Sizes of the network."""
+        return self._network.config
+
+    @property
+    def max_nucleotides(self) -> int:
+        """Longest sequence that fits the trained context."""
+        return MAX_NUCLEOTIDES
+
+    def activations(
+        self, sequences: Sequence[str], layers: Sequence[int], hook: Hook = "normed"
+    ) -> list[dict[int, Float[np.ndarray, "_nucleotide d_model"]]]:
+        """Returns each sequence's activations by layer, one row a nucleotide.
+
+        Args:
+            sequences: RNA letters, either case, T or U.
+            layers: 1-based, at most `config.n_layers`; compute stops at the deepest.
+            hook: "normed" is what the next layer reads, "raw" the block's output.
+
+        Raises:
+            InvalidSequenceError, SequenceTooLongError: names the sequence.
+            InvalidRequestError: a layer that the model does not have.
+        """
+        self._check_layers(layers)
+        out: list[dict[int, Float[np.ndarray, "_nucleotide d_model"]]]
+        out = [{} for _ in sequences]
+        for batch in self._batches(self.prepare(sequences)):
+            for layer, states in self._layers(batch.rectangle, layers, hook):
+                for row, member in enumerate(batch.members):
+                    kept = batch.rectangle.is_nucleotide[row]
+                    out[member][layer] = states[row][kept].float().cpu().numpy()
+        return out
+
+    def hidden(
+        self, tokens: Sequence[UInt8[np.ndarray, " _token"]], layer: int, hook: Hook
+    ) -> Float[Tensor, "nucleotide d_model"]:
+        """Returns one layer's activations of all sequences, one after the other.
+
+        Args:
+            tokens: framed token arrays from `prepare`.
+            layer: 1-based.
+            hook: as in `activations`.
+
+        Returns:
+            float32 on the model's device; rows follow the order of `tokens`.
+        """
+        lengths = torch.tensor([len(sequence) - 2 for sequence in tokens])
+        starts = torch.cumsum(lengths, 0) - lengths
+        out = torch.empty(
+            (int(lengths.sum()), self.config.d_model), device=self._device
+        )
+        for batch in self._batches(tokens):
+            for _, states in self._layers(batch.rectangle, [layer], hook):
+                members = torch.tensor(batch.members)
+                rows = torch.cat(
+                    [torch.arange(int(n)) + s for s, n in
+                     zip(starts[members], lengths[members], strict=True)]
+                )  # fmt: skip
+                out[rows.to(self._device)] = states[batch.rectangle.is_nucleotide]
+        return out
+
+    def logits(
+        self, sequences: Sequence[str], masked: Sequence[Sequence[int]] | None = None
+    ) -> list[Float[np.ndarray, "_nucleotide letter"]]:
+        """Returns each sequence's logits over the 22 tokens of the vocabulary.
+
+        Args:
+            sequences: RNA letters, either case, T or U.
+            masked: for each sequence the 0-based nucleotides to hide by MASK.
+
+        Raises:
+            InvalidSequenceError, SequenceTooLongError: names the sequence.
+            InvalidRequestError: a masked position outside its sequence.
+        """
+        tokens = self.prepare(sequences)
+        if masked is not None:
+            tokens = [_mask(*pair) for pair in zip(tokens, masked, strict=True)]
+        out: list[Float[np.ndarray, "_nucleotide letter"]] = [np.empty((0, 22))] * len(
+            tokens
+        )
+        last = self.config.n_layers
+        for batch in self._batches(tokens):
+            for _, states in self._layers(batch.rectangle, [last], "normed"):
+                with torch.inference_mode():
+                    logits = self._network.head(states).float().cpu()
+                for row, member in enumerate(batch.members):
+                    kept = batch.rectangle.is_nucleotide[row].cpu()
+                    out[member] = logits[row][kept].numpy()
+        return out
+
+    def prepare(self, sequences: Sequence[str]) -> list[UInt8[np.ndarray, " _token"]]:
+        """Returns the framed token arrays of sequences after checking them.
+
+        Raises:
+            InvalidSequenceError, SequenceTooLongError: names the sequence.
+        """
+        out = []
+        for index, sequence in enumerate(sequences):
+            where = f"sequences[{index}]"
+            text = normalise(sequence, where)
+            if len(text) > self.max_nucleotides:
+                raise SequenceTooLongError(where, self.max_nucleotides, len(text))
+            out.append(tokenise(text))
+        return out
+
+    def _batches(
+        self, tokens: Sequence[UInt8[np.ndarray, " _token"]]
+    ) -> Iterator[_Batch]:
+        for members in bucket([len(sequence) for sequence in tokens], _BATCH_TOKENS):
+            rectangle = collate([tokens[member] for member in members])
+            yield _Batch(members, rectangle.to(self._device))
+
+    @torch.inference_mode()
+    def _layers(
+        self, rectangle: Rectangle, layers: Sequence[int], hook: Hook
+    ) -> list[tuple[int, Float[Tensor, "row token d_model"]]]:
+        wanted, out = set(layers), []
+        outputs = self._network.raw_outputs(rectangle.tokens, rectangle.is_token)
+        for layer, raw in enumerate(outputs, start=1):
+            if layer in wanted:
+                state = self._network.normed(layer, raw) if hook == "normed" else raw
+                out.append((layer, state))
+            if layer == max(wanted):
+                break
+        return out
+
+    def _check_layers(self, layers: Sequence[int]) -> None:
+        for layer in layers:
+            if not 1 <= layer <= self.config.n_layers:
+                raise InvalidRequestError(
+                    "layers",
+                    f"layer {layer} is not in 1..{self.config.n_layers} of {self.name}",
+                )
+        if not layers:
+            raise InvalidRequestError("layers", "name at least one layer")
+
+
+def _mask(
+    tokens: UInt8[np.ndarray, " token"], positions: Sequence[int]
+) -> UInt8[np.ndarray, " token"]:
+    n_nucleotides = len(tokens) - 2
+    for position in positions:
+        if not 0 <= position < n_nucleotides:
+            raise InvalidRequestError(
+                "masked", f"position {position} is not in 0..{n_nucleotides - 1}"
+            )
+    hidden = tokens.copy()
+    hidden[np.asarray(positions, dtype=np.int64) + 1] = MASK
+    return hidden
+
+
+def load_lm(path_or_name: str | Path, *, device: str = "cpu") -> LanguageModel:
+    """Returns the model at a path, or the one in the box for "bundled".
+
+    Args:
+        path_or_name: "bundled", or a file or folder as `load_network` reads it.
+        device: where the model runs, as torch names it.
+
+    Raises:
+        CorruptInputError: what lies there is no RiNALMo.
+    """
+    if path_or_name == "bundled":
+        from ribolex_bundle import model_path
+
+        path = model_path()
+        return LanguageModel(load_network(path), path.name, device)
+    path = Path(path_or_name)
+    name = path.name if path.is_dir() else path.stem
+    return LanguageModel(load_network(path), name, device)

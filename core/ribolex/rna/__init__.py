@@ -1,0 +1,20 @@
+"""RNA as letters: the alphabet, records, and readers of corpora.
+
+A sequence is a string over A, C, G, U and the IUPAC ambiguity letters; T is read
+as U. Everything else in Ribolex takes sequences that `normalise` has accepted.
+"""
+
+from ribolex.rna.alphabet import VOCABULARY, normalise, tokenise
+from ribolex.rna.records import Rna
+from ribolex.rna.tables import AlignmentRow, read_alignment_rows, read_rnas, write_rnas
+
+__all__ = [
+    "VOCABULARY",
+    "AlignmentRow",
+    "Rna",
+    "normalise",
+    "read_alignment_rows",
+    "read_rnas",
+    "tokenise",
+    "write_rnas",
+]

@@ -1,0 +1,130 @@
+"""What callers of a language model rely on."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ribolex.errors import (
+    CorruptInputError,
+    InvalidRequestError,
+    InvalidSequenceError,
+    SequenceTooLongError,
+)
+from ribolex.lm import LanguageModel, LmConfig, RiNALMo, load_lm, save_network
+
+rnas = st.text(alphabet="ACGUN", min_size=1, max_size=60)
+
+
+def random_model() -> LanguageModel:
+    torch.manual_seed(0)
+    return LanguageModel(RiNALMo(LmConfig.of_width(40, 3, 4)), "random")
+
+
+LM = random_model()
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.lists(rnas, min_size=1, max_size=12))
+def test_same_rna_same_activation_alone_and_in_any_batch(sequences: list[str]) -> None:
+    together = LM.activations(sequences, layers=[1, 3])
+    for sequence, activations in zip(sequences, together, strict=True):
+        alone = LM.activations([sequence], layers=[1, 3])[0]
+        for layer in (1, 3):
+            assert activations[layer].shape == (len(sequence), 40)
+            np.testing.assert_allclose(activations[layer], alone[layer], atol=1e-5)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(rnas, min_size=1, max_size=12))
+def test_hidden_holds_every_nucleotide_in_order(sequences: list[str]) -> None:
+    rows = LM.hidden(LM.prepare(sequences), 2, "normed").numpy()
+    expected = [x[2] for x in LM.activations(sequences, layers=[2])]
+    np.testing.assert_allclose(rows, np.concatenate(expected), atol=1e-5)
+
+
+def test_normed_is_what_the_next_layer_reads() -> None:
+    raw = LM.activations(["ACGUACGU"], [2], hook="raw")[0][2]
+    normed = LM.activations(["ACGUACGU"], [2], hook="normed")[0][2]
+    centred = raw - raw.mean(1, keepdims=True)
+    expected = centred / np.sqrt((centred**2).mean(1, keepdims=True) + 1e-5)
+    np.testing.assert_allclose(normed, expected, atol=1e-5)  # norms start as identity
+
+
+def test_case_and_t_do_not_matter() -> None:
+    upper, lower = LM.logits(["ACGU"])[0], LM.logits(["acgt"])[0]
+    np.testing.assert_array_equal(upper, lower)
+
+
+def test_mask_hides_the_letter() -> None:
+    a, c = LM.logits(["AAAA", "ACAA"], masked=[[1], [1]])
+    np.testing.assert_allclose(a, c, atol=1e-6)
+
+
+def test_bad_letter_is_named_with_sequence_and_position() -> None:
+    with pytest.raises(
+        InvalidSequenceError, match=r"sequences\[1\].*'X' at position 3"
+    ):
+        LM.activations(["ACGU", "ACXU"], layers=[1])
+
+
+def test_rna_beyond_the_context_is_refused_not_cut() -> None:
+    LM.activations(["A" * 1022], layers=[1])
+    with pytest.raises(SequenceTooLongError, match="1023"):
+        LM.activations(["A" * 1023], layers=[1])
+
+
+@pytest.mark.parametrize("layers", [[0], [4], []])
+def test_layer_that_is_not_there_is_refused(layers: list[int]) -> None:
+    with pytest.raises(InvalidRequestError, match="layer"):
+        LM.activations(["ACGU"], layers=layers)
+
+
+def test_masked_position_outside_is_refused() -> None:
+    with pytest.raises(InvalidRequestError, match=r"position 4 is not in 0\.\.3"):
+        LM.logits(["ACGU"], masked=[[4]])
+
+
+def test_saved_model_opens_with_name_digest_and_outputs(tmp_path: Path) -> None:
+    network = RiNALMo(LmConfig.of_width(40, 3, 4))
+    save_network(network, tmp_path / "tiny", dtype=torch.float32)
+    opened, direct = load_lm(tmp_path / "tiny"), LanguageModel(network, "tiny")
+    assert (opened.name, opened.digest) == ("tiny", direct.digest)
+    assert opened.config == direct.config
+    np.testing.assert_array_equal(
+        opened.logits(["ACGU"])[0], direct.logits(["ACGU"])[0]
+    )
+
+
+def test_missing_and_misshapen_tensors_are_named(tmp_path: Path) -> None:
+    state = torch.load(
+        Path(__file__).parents[2] / "golden/rinalmo/rinalmo_official_layout.pt",
+        weights_only=True,
+    )
+    state["embedding.weight"] = state["embedding.weight"][:5]
+    del state["transformer.final_layer_norm.bias"]
+    state["stray"] = torch.zeros(1)
+    torch.save(state, tmp_path / "broken.pt")
+    with pytest.raises(CorruptInputError) as caught:
+        load_lm(tmp_path / "broken.pt")
+    for part in (
+        "missing final_norm.bias",
+        "unexpected stray",
+        "embedding.weight is [5",
+    ):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["weights.pt", "model.safetensors"])
+def test_file_of_noise_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"not weights at all" * 10)
+    with pytest.raises(CorruptInputError, match=name):
+        load_lm(tmp_path / name)
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CorruptInputError, match="there is no such file"):
+        load_lm(tmp_path / "absent.pt")

@@ -1,0 +1,159 @@
+"""Pretraining: what batches hold, what the losses reward, and resuming."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ribolex.lm import LmConfig, load_lm, save_network
+from ribolex.rna import AlignmentRow, Rna, write_rnas
+from ribolex.rna.alphabet import CLS, EOS, MASK
+from ribolex.trainer.pretraining.batches import BatchPlan, BatchSource
+from ribolex.trainer.pretraining.corpus import FramedRnas
+from ribolex.trainer.pretraining.launch import PretrainingData, launch
+from ribolex.trainer.pretraining.loop import PretrainingPlan, rate_at, read_checkpoint
+from ribolex.trainer.pretraining.losses import alignment_contrast_loss, masked_lm_loss
+from ribolex.trainer.pretraining.scores import ContextModel, choose_hidden
+
+
+def random_rows(n_families: int = 4, members: int = 5) -> list[AlignmentRow]:
+    """Families of a shared consensus, each member with gaps of its own."""
+    generator = np.random.default_rng(1)
+    rows = []
+    for family in range(n_families):
+        consensus = generator.choice(list("ACGU"), 60)
+        for member in range(members):
+            letters = consensus.copy()
+            letters[generator.random(60) < 0.15] = "-"
+            rows.append(AlignmentRow(f"RF{family}", f"m{member}", "".join(letters)))
+    return rows
+
+
+def source(pair_share: float, seed: int = 0) -> BatchSource:
+    rows = random_rows()
+    rnas = [
+        Rna(
+            row.name, row.aligned.replace("-", ""), None, {"family_acc": row.family_acc}
+        )
+        for row in rows
+    ]
+    plan = BatchPlan(n_tokens=256, pair_share=pair_share, n_anchors=64)
+    generator = np.random.default_rng(seed)
+    return BatchSource(
+        FramedRnas.of_rnas([rnas]), FramedRnas.of_alignments(rows), plan, generator
+    )
+
+
+def test_masking_follows_the_published_shares() -> None:
+    draws, hidden, kept, swapped = 0, 0, 0, 0
+    batches = source(pair_share=0.5)
+    for _ in range(300):
+        batch = batches.draw()
+        framed = (batch.targets == CLS) | (batch.targets == EOS)
+        assert not (batch.is_target & framed).any()
+        assert (batch.inputs == batch.targets)[~batch.is_target].all()
+        draws += (~framed).sum()
+        hidden += (batch.inputs[batch.is_target] == MASK).sum()
+        same = batch.inputs[batch.is_target] == batch.targets[batch.is_target]
+        kept += same.sum()
+        swapped += (~same & (batch.inputs[batch.is_target] != MASK)).sum()
+    chosen = hidden + kept + swapped
+    assert chosen / draws == pytest.approx(0.15, abs=0.01)
+    assert hidden / chosen == pytest.approx(0.8, abs=0.02)
+    # A random letter is the true one in a quarter of the cases.
+    assert kept / chosen == pytest.approx(0.125, abs=0.02)
+
+
+def test_pairs_share_an_alignment_column() -> None:
+    # Without substitutions, nucleotides of one column are the same letter.
+    batches, n_pairs = source(pair_share=1.0), 0
+    for _ in range(50):
+        batch = batches.draw()
+        letters = batch.targets.ravel()
+        width = batch.targets.shape[1]
+        np.testing.assert_array_equal(letters[batch.anchors], letters[batch.partners])
+        rows = batch.anchors // width, batch.partners // width
+        np.testing.assert_array_equal(rows[0] ^ 1, rows[1])
+        n_pairs += len(batch.anchors)
+    assert n_pairs > 1000
+
+
+def test_families_without_relatives_fall_back_to_single_rnas() -> None:
+    rows = random_rows(n_families=1, members=1)
+    rnas = FramedRnas.of_rnas([[Rna("a", "ACGU" * 20)]])
+    plan = BatchPlan(n_tokens=128, pair_share=1.0)
+    batches = BatchSource(
+        rnas, FramedRnas.of_alignments(rows), plan, np.random.default_rng(0)
+    )
+    assert not len(batches.draw().anchors)
+
+
+def test_contrast_is_lowest_when_partners_are_alike() -> None:
+    z = torch.eye(8).repeat(2, 1)
+    anchors = torch.arange(8)
+    right = alignment_contrast_loss(z, anchors, anchors + 8)
+    wrong = alignment_contrast_loss(z, anchors, (anchors + 1) % 8 + 8)
+    assert right < 0.01 < wrong
+
+
+def test_masked_lm_loss_counts_hidden_letters_only() -> None:
+    logits = torch.full((1, 3, 22), -20.0)
+    logits[0, :, 5] = 20.0
+    targets = torch.tensor([[5, 6, 5]])
+    hit = masked_lm_loss(logits, targets, torch.tensor([[True, False, True]]))
+    miss = masked_lm_loss(logits, targets, torch.tensor([[False, True, False]]))
+    assert hit < 1e-3
+    assert miss > 30
+
+
+def test_rate_warms_up_holds_and_falls() -> None:
+    plan = PretrainingPlan(LmConfig.of_width(24, 1, 2), total_tokens=1000)
+    assert rate_at(plan, 0, 0) < plan.learning_rate / 100
+    assert rate_at(plan, 5000, 500) == plan.learning_rate
+    assert rate_at(plan, 9000, 1000) == pytest.approx(plan.learning_rate / 20)
+
+
+def test_context_model_beats_unigram_where_context_decides() -> None:
+    sequences = ["ACGU" * 20] * 5
+    hidden = choose_hidden(sequences)
+    unigram = ContextModel(0, sequences).score(sequences, hidden)
+    context = ContextModel(1, sequences).score(sequences, hidden)
+    assert unigram.cross_entropy == pytest.approx(np.log(4), abs=1e-3)
+    assert context.accuracy == 1.0
+    assert context.n_nucleotides == sum(len(places) for places in hidden)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_killed_run_ends_as_the_unbroken_one(tmp_path: Path, processes: int) -> None:
+    rows = random_rows()
+    table, aligned = tmp_path / "rnas.tsv.gz", tmp_path / "aligned.tsv"
+    write_rnas(table, [Rna(r.name, r.aligned.replace("-", "")) for r in rows])
+    lines = ["family_acc\tname\taligned", *("\t".join(row) for row in rows)]
+    aligned.write_text("\n".join(lines) + "\n")
+    data = PretrainingData([table], aligned, table)
+    plan = PretrainingPlan(
+        LmConfig.of_width(24, 2, 2),
+        BatchPlan(n_tokens=256, n_anchors=32),
+        total_tokens=4000 * processes,
+        warmup_steps=4,
+        checkpoint_steps=5,
+        compiled=False,
+    )
+    launch(plan, data, tmp_path / "unbroken", processes=processes)
+    for _ in range(2):  # stops at the first checkpoint, then goes on to the end
+        stop_at = 0.0 if not (tmp_path / "broken").exists() else float("inf")
+        launch(plan, data, tmp_path / "broken", processes=processes, stop_at=stop_at)
+    digests = set()
+    for run in ("unbroken", "broken"):
+        network = read_checkpoint(tmp_path / run, plan.model)
+        save_network(network, tmp_path / run / "model", dtype=torch.float32)
+        digests.add(load_lm(tmp_path / run / "model").digest)
+    assert len(digests) == 1
+    log = [
+        json.loads(x) for x in (tmp_path / "broken/log.jsonl").read_text().splitlines()
+    ]
+    assert log[-1]["tokens"] >= plan.total_tokens
+    assert log[-1]["mlm"] < log[0]["mlm"]

@@ -1,0 +1,81 @@
+"""`ribolex pretrain`: trains a language model from tables of RNAs."""
+
+import logging
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def pretrain(
+    rnas: Annotated[
+        list[Path],
+        typer.Option(help="Table of RNAs (.tsv, .tsv.gz); may be given several times."),
+    ],
+    aligned: Annotated[
+        Path, typer.Option(help="Table of alignment rows: family_acc, name, aligned.")
+    ],
+    validation: Annotated[
+        Path, typer.Option(help="Table of RNAs of other families, scored as it goes.")
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(help="Folder of checkpoint, log and model; a run in it goes on."),
+    ],
+    total_tokens: Annotated[
+        int, typer.Option(help="Tokens to see; the learning rate falls towards it.")
+    ] = 50_000_000,
+    minutes: Annotated[
+        float, typer.Option(help="Stop at the first checkpoint after so long.")
+    ] = float("inf"),
+    d_model: Annotated[int, typer.Option(help="Width of the model.")] = 192,
+    n_layers: Annotated[int, typer.Option(help="Blocks.")] = 7,
+    n_heads: Annotated[int, typer.Option(help="Attention heads.")] = 6,
+    batch_tokens: Annotated[
+        int, typer.Option(help="Tokens a batch, in each process.")
+    ] = 1024,
+    pair_share: Annotated[
+        float, typer.Option(help="Share of batches that hold aligned pairs.")
+    ] = 0.6,
+    contrast_weight: Annotated[
+        float, typer.Option(help="Weight of the alignment contrast loss.")
+    ] = 0.3,
+    learning_rate: Annotated[float, typer.Option(help="Peak of the rate.")] = 6e-4,
+    checkpoint_steps: Annotated[
+        int, typer.Option(help="Steps between checkpoints, each scored.")
+    ] = 2000,
+    processes: Annotated[
+        int, typer.Option(help="CPU processes of one thread each.")
+    ] = 1,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    seed: Annotated[int, typer.Option(help="Same seed, same batches.")] = 0,
+) -> None:
+    """Train a language model: masked letters and alignment contrast.
+
+    Writes a checkpoint and a log line every few thousand steps and, at the end, the
+    model as OUT/model. Killed and started again with the same options, it goes on.
+    """
+    import torch
+
+    from ribolex.lm import LmConfig, save_network
+    from ribolex.trainer.pretraining.batches import BatchPlan
+    from ribolex.trainer.pretraining.launch import PretrainingData, launch
+    from ribolex.trainer.pretraining.loop import PretrainingPlan, read_checkpoint
+
+    logging.basicConfig(level=logging.INFO)
+    plan = PretrainingPlan(
+        model=LmConfig.of_width(d_model, n_layers, n_heads),
+        batches=BatchPlan(n_tokens=batch_tokens, pair_share=pair_share),
+        total_tokens=total_tokens,
+        learning_rate=learning_rate,
+        contrast_weight=contrast_weight,
+        checkpoint_steps=checkpoint_steps,
+        seed=seed,
+        device=device,
+    )
+    data = PretrainingData(rnas, aligned, validation)
+    launch(plan, data, out, processes=processes, stop_at=time.time() + minutes * 60)
+    network = read_checkpoint(out, plan.model)
+    save_network(network, out / "model", dtype=torch.float16)
+    typer.echo(f"wrote {out / 'model'}")

@@ -1,0 +1,1 @@
+"""Pretraining of a language model: masked letters and alignment contrast."""

@@ -1,0 +1,89 @@
+"""Pretraining data in memory: framed RNAs, and family members with their columns.
+
+Knows nothing of masking, batches or models.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from jaxtyping import Float64, Int32, Int64, UInt8
+
+from ribolex.rna import AlignmentRow, Rna, normalise, tokenise
+from ribolex.rna.alphabet import GAPS
+
+
+@dataclass(frozen=True, slots=True)
+class FramedRnas:
+    """Framed token arrays one after the other, read-only.
+
+    `offsets` [rna+1] delimits them; `families` [rna] numbers their families;
+    `columns` [token] is each nucleotide's alignment column, -1 where there is none.
+    """
+
+    tokens: UInt8[np.ndarray, " token"]
+    offsets: Int64[np.ndarray, " boundary"]
+    families: Int32[np.ndarray, " rna"]
+    columns: Int32[np.ndarray, " token"]
+
+    def __len__(self) -> int:
+        return len(self.families)
+
+    @property
+    def lengths(self) -> Int64[np.ndarray, " rna"]:
+        """Tokens of each RNA, frame included."""
+        return np.diff(self.offsets)
+
+    @classmethod
+    def of_rnas(cls, tables: Iterable[Iterable[Rna]]) -> Self:
+        """Returns the RNAs of all tables, without columns.
+
+        A family is a `family_acc` of one table, so that a large table of a family
+        does not crowd out another table's members.
+        """
+        pairs = [
+            (f"{table}/{rna.metadata.get('family_acc', '')}", rna.sequence)
+            for table, rnas in enumerate(tables)
+            for rna in rnas
+        ]
+        arrays = [tokenise(sequence) for _, sequence in pairs]
+        columns = [np.full(len(tokens), -1, np.int32) for tokens in arrays]
+        return cls._concatenate([family for family, _ in pairs], arrays, columns)
+
+    @classmethod
+    def of_alignments(cls, rows: Iterable[AlignmentRow]) -> Self:
+        """Returns family members with the alignment column of each nucleotide."""
+        families, arrays, columns = [], [], []
+        for row in rows:
+            sequence = normalise(
+                row.aligned, f"{row.family_acc} {row.name}", degap=True
+            )
+            places = [i for i, letter in enumerate(row.aligned) if letter not in GAPS]
+            families.append(row.family_acc)
+            arrays.append(tokenise(sequence))
+            columns.append(np.array([-1, *places, -1], dtype=np.int32))
+        return cls._concatenate(families, arrays, columns)
+
+    @classmethod
+    def _concatenate(
+        cls,
+        families: Sequence[str],
+        arrays: Sequence[UInt8[np.ndarray, " _token"]],
+        columns: Sequence[Int32[np.ndarray, " _token"]],
+    ) -> Self:
+        numbers = {family: i for i, family in enumerate(sorted(set(families)))}
+        offsets = np.cumsum([0, *(len(tokens) for tokens in arrays)], dtype=np.int64)
+        return cls(
+            np.concatenate(arrays),
+            offsets,
+            np.array([numbers[family] for family in families], dtype=np.int32),
+            np.concatenate(columns),
+        )
+
+    def member_weights(self, power: float) -> Float64[np.ndarray, " rna"]:
+        """Returns probabilities that weigh a family of n members by n ** power."""
+        counts = np.bincount(self.families)
+        weights = counts[self.families].astype(np.float64) ** (power - 1)
+        probabilities: Float64[np.ndarray, " rna"] = weights / weights.sum()
+        return probabilities

@@ -1,0 +1,103 @@
+"""Starts a pretraining run: reads the data, spreads it over processes, scores it.
+
+Knows nothing of the command line.
+"""
+
+import logging
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch.multiprocessing.spawn import spawn
+
+from ribolex.lm import MAX_NUCLEOTIDES, LanguageModel
+from ribolex.rna import Rna, read_alignment_rows, read_rnas
+from ribolex.trainer.pretraining.corpus import FramedRnas
+from ribolex.trainer.pretraining.loop import Pretraining, PretrainingPlan
+from ribolex.trainer.pretraining.scores import choose_hidden, score_lm
+
+_SCORED_RNAS = 400
+
+
+@dataclass(frozen=True, slots=True)
+class PretrainingData:
+    """The files of a run."""
+
+    rnas: Sequence[Path]
+    """Tables of RNAs for masked-language-model batches."""
+    aligned: Path
+    """Table of alignment rows for pair batches."""
+    validation: Path
+    """Table of RNAs of other families, scored at every checkpoint."""
+
+
+def launch(
+    plan: PretrainingPlan,
+    data: PretrainingData,
+    out: Path,
+    *,
+    processes: int = 1,
+    stop_at: float = float("inf"),
+) -> None:
+    """Runs or resumes pretraining in `out`; returns when every process has ended.
+
+    Args:
+        plan: sizes, losses, schedule.
+        data: tables to read.
+        out: folder of the checkpoint and log; one run a folder.
+        processes: on CPU, processes of one thread each that average gradients.
+        stop_at: Unix time after which the run ends at its next checkpoint.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    if processes == 1:
+        _run(plan, data, out, stop_at)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        store = f"file://{folder}/store"
+        arguments = (processes, store, plan, data, out, stop_at)
+        spawn(_run_rank, arguments, nprocs=processes)  # type: ignore[no-untyped-call]
+
+
+def _run_rank(
+    rank: int,
+    world: int,
+    store: str,
+    plan: PretrainingPlan,
+    data: PretrainingData,
+    out: Path,
+    stop_at: float,
+) -> None:
+    logging.basicConfig(level=logging.INFO if rank == 0 else logging.WARNING)
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=world)
+    _run(plan, data, out, stop_at)
+    dist.destroy_process_group()
+
+
+def _run(
+    plan: PretrainingPlan, data: PretrainingData, out: Path, stop_at: float
+) -> None:
+    rnas = FramedRnas.of_rnas(read_rnas(path) for path in data.rnas)
+    aligned = FramedRnas.of_alignments(read_alignment_rows(data.aligned))
+    validation = spread(read_rnas(data.validation), _SCORED_RNAS)
+    sequences = [rna.sequence for rna in validation]
+    hidden = choose_hidden(sequences)
+
+    def score(lm: LanguageModel) -> Mapping[str, float]:
+        result = score_lm(lm, sequences, hidden)
+        return {
+            "validation_cross_entropy": round(result.cross_entropy, 4),
+            "validation_accuracy": round(result.accuracy, 4),
+        }
+
+    Pretraining(plan, rnas, aligned, out, score).run(stop_at)
+
+
+def spread(rnas: Iterable[Rna], n: int) -> list[Rna]:
+    """Returns `n` RNAs that fit the context, evenly spaced in the table's order."""
+    fitting = [rna for rna in rnas if len(rna.sequence) <= MAX_NUCLEOTIDES]
+    step = max(1, len(fitting) // n)
+    return fitting[::step][:n]
