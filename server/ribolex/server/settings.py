@@ -1,0 +1,99 @@
+"""What a server can be told, each thing once.
+
+A field is a flag, a RIBOLEX_ variable, its default and its help. Knows nothing of
+what is done with it.
+"""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _default_data() -> Path:
+    """Gives the folder of the user's data for this program (XDG base directories)."""
+    home = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(home).expanduser() / "ribolex"
+
+
+class ServerSettings(BaseSettings):
+    """Serves codes of RNAs, and search over them, until it gets SIGTERM or SIGINT.
+
+    Each option can also be set as a variable: --max-sequences as
+    RIBOLEX_MAX_SEQUENCES. An option on the command line wins.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="RIBOLEX_",
+        frozen=True,
+        extra="ignore",
+        use_attribute_docstrings=True,
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+        cli_prog_name="ribolex serve",
+    )
+
+    host: str = "127.0.0.1"
+    """Address to listen on. There is no encryption and no password yet: with any
+    other than a loopback address, everybody who can reach it may use the server."""
+
+    port: int = Field(default=50051, ge=0, le=65535)
+    """Port to listen on; 0 takes a free one, see --address-file."""
+
+    address_file: Path | None = None
+    """File to write "host:port" into once the server is ready; for scripts."""
+
+    model: str = "bundled"
+    """Language model: "bundled", or the path of a RiNALMo's weights."""
+
+    registry: Path | None = None
+    """Folder of published dictionaries. Without it: the bundled ones."""
+
+    dictionary: str = ""
+    """Dictionary for requests that name none: "name" for its current version, or
+    "name@version". Empty: the first by name that fits the model."""
+
+    data: Path = Field(default_factory=_default_data)
+    """Folder that holds the collections; made if it is not there. One server at a
+    time."""
+
+    device: str = "cpu"
+    """Where the model runs, as torch names it: "cpu", "cuda", "cuda:1"."""
+
+    threads: int = Field(default=0, ge=0)
+    """CPU threads for the model and for search, each; 0 leaves it to the libraries."""
+
+    max_nucleotides: int = Field(default=1022, ge=1)
+    """Longest sequence; a longer one is refused with INVALID_ARGUMENT. At most what
+    the model was trained for."""
+
+    max_sequences: int = Field(default=256, ge=1)
+    """Most sequences in one Encode; past it a call fails with INVALID_ARGUMENT."""
+
+    max_queue_tokens: int = Field(default=1_048_576, ge=1)
+    """Tokens (nucleotides and two for each sequence) that may wait for the model;
+    past it a call fails with RESOURCE_EXHAUSTED, and a stream is read on later."""
+
+    max_queue_requests: int = Field(default=512, ge=1)
+    """Requests that may wait for the model; past it as with tokens."""
+
+    batch_tokens: int = Field(default=8192, ge=1)
+    """Tokens, padding included, that the model works on at once: more is faster in
+    bulk and makes others wait longer."""
+
+    max_message_mib: int = Field(default=64, ge=1, le=2047)
+    """Largest message, received or sent. A larger request fails with
+    RESOURCE_EXHAUSTED, one with a larger answer with INVALID_ARGUMENT."""
+
+    drain_s: float = Field(default=30.0, ge=0)
+    """Seconds that calls in progress are given to finish after SIGTERM."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least important events to log, on standard error."""
+
+    log_format: Literal["text", "json"] = "text"
+    """Log for people, or one JSON object a line."""
