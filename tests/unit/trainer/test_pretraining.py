@@ -118,8 +118,8 @@ def test_rate_warms_up_holds_and_falls() -> None:
 def test_context_model_beats_unigram_where_context_decides() -> None:
     sequences = ["ACGU" * 20] * 5
     hidden = choose_hidden(sequences)
-    unigram = ContextModel(0, sequences).score(sequences, hidden)
-    context = ContextModel(1, sequences).score(sequences, hidden)
+    models = ContextModel.of_every_reach(sequences, 1)
+    unigram, context = (model.score(sequences, hidden) for model in models)
     assert unigram.cross_entropy == pytest.approx(np.log(4), abs=1e-3)
     assert context.accuracy == 1.0
     assert context.n_nucleotides == sum(len(places) for places in hidden)
@@ -148,7 +148,7 @@ def test_killed_run_ends_as_the_unbroken_one(tmp_path: Path, processes: int) -> 
         launch(plan, data, tmp_path / "broken", processes=processes, stop_at=stop_at)
     digests = set()
     for run in ("unbroken", "broken"):
-        network = read_checkpoint(tmp_path / run, plan.model)
+        network = read_checkpoint(tmp_path / run, plan.model).network
         save_network(network, tmp_path / run / "model", dtype=torch.float32)
         digests.add(load_lm(tmp_path / run / "model").digest)
     assert len(digests) == 1

@@ -50,18 +50,21 @@ def pretrain(
     ] = 1,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     seed: Annotated[int, typer.Option(help="Same seed, same batches.")] = 0,
+    name: Annotated[
+        str, typer.Option(help="Name of the model and its folder.")
+    ] = "model",
 ) -> None:
     """Train a language model: masked letters and alignment contrast.
 
     Writes a checkpoint and a log line every few thousand steps and, at the end, the
-    model as OUT/model. Killed and started again with the same options, it goes on.
+    model with its card as OUT/NAME. Killed and started again with the same options,
+    it goes on.
     """
-    import torch
-
-    from ribolex.lm import LmConfig, save_network
+    from ribolex.lm import LmConfig
     from ribolex.trainer.pretraining.batches import BatchPlan
+    from ribolex.trainer.pretraining.card import write_model
     from ribolex.trainer.pretraining.launch import PretrainingData, launch
-    from ribolex.trainer.pretraining.loop import PretrainingPlan, read_checkpoint
+    from ribolex.trainer.pretraining.loop import PretrainingPlan
 
     logging.basicConfig(level=logging.INFO)
     plan = PretrainingPlan(
@@ -76,6 +79,11 @@ def pretrain(
     )
     data = PretrainingData(rnas, aligned, validation)
     launch(plan, data, out, processes=processes, stop_at=time.time() + minutes * 60)
-    network = read_checkpoint(out, plan.model)
-    save_network(network, out / "model", dtype=torch.float16)
-    typer.echo(f"wrote {out / 'model'}")
+    model = out / name
+    scores = write_model(out, plan, data, model)
+    typer.echo(
+        f"wrote {model}: {scores.lm.cross_entropy:.3f} nats and "
+        f"{scores.lm.accuracy:.1%} right on families it never saw "
+        f"(context model {scores.context.cross_entropy:.3f}, "
+        f"unigram {scores.unigram.cross_entropy:.3f})"
+    )

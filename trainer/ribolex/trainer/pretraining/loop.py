@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -231,8 +232,16 @@ class Pretraining:
         return LanguageModel(network, "in training", self._plan.device)
 
 
-def read_checkpoint(out: Path, config: LmConfig) -> RiNALMo:
-    """Returns the network of a run's last checkpoint, on the CPU."""
+class Checkpoint(NamedTuple):
+    """Where a run stands, for those who only read it."""
+
+    network: RiNALMo
+    step: int
+    n_tokens: int
+
+
+def read_checkpoint(out: Path, config: LmConfig) -> Checkpoint:
+    """Returns a run's last checkpoint, its network on the CPU."""
     state = torch.load(out / CHECKPOINT_FILE, map_location="cpu", weights_only=True)
     network = RiNALMo(config)
     prefix = "network."
@@ -243,4 +252,4 @@ def read_checkpoint(out: Path, config: LmConfig) -> RiNALMo:
             if name.startswith(prefix)
         }
     )
-    return network
+    return Checkpoint(network, state["step"], state["n_tokens"])

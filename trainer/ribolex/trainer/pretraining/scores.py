@@ -5,12 +5,13 @@ training.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
 from ribolex.lm import LanguageModel
+from ribolex.rna import tokenise
 
 _HIDDEN_SHARE = 0.15
 _LETTERS = "ACGU"
@@ -60,15 +61,24 @@ class ContextModel:
     Contexts are the true letters, never hidden: a generous baseline.
     """
 
-    def __init__(self, reach: int, sequences: Sequence[str]) -> None:
-        self._reach = reach
-        self._shorter = ContextModel(reach - 1, sequences) if reach else None
-        self._counts = np.zeros((5 ** (2 * reach), 4))
-        for sequence in sequences:
-            letters = _encode(sequence)
-            known = letters < _OUTSIDE
-            contexts = self._contexts(letters)[known]
-            np.add.at(self._counts, (contexts, letters[known]), 1)
+    def __init__(
+        self, sequences: Sequence[str], reach: int, shorter: Self | None = None
+    ) -> None:
+        self.reach = reach
+        self._shorter = shorter
+        letters = _encode(("-" * max(1, reach)).join(sequences))
+        known = np.flatnonzero(letters < _OUTSIDE)
+        cells = self._contexts(letters)[known] * 4 + letters[known]
+        n_contexts = 5 ** (2 * reach)
+        self._counts = np.bincount(cells, minlength=4 * n_contexts).reshape(-1, 4)
+
+    @classmethod
+    def of_every_reach(cls, sequences: Sequence[str], longest: int) -> list[Self]:
+        """Returns the models of reach 0 to `longest`, each smoothed by the former."""
+        models: list[Self] = []
+        for reach in range(longest + 1):
+            models.append(cls(sequences, reach, models[-1] if models else None))
+        return models
 
     def score(
         self, sequences: Sequence[str], hidden: Sequence[Sequence[int]]
@@ -97,7 +107,7 @@ class ContextModel:
     def _contexts(
         self, letters: Int64[np.ndarray, " nucleotide"]
     ) -> Int64[np.ndarray, " nucleotide"]:
-        reach, n = self._reach, len(letters)
+        reach, n = self.reach, len(letters)
         framed = np.pad(letters, reach, constant_values=_OUTSIDE)
         contexts = np.zeros(n, dtype=np.int64)
         for shift in range(2 * reach + 1):
@@ -107,10 +117,7 @@ class ContextModel:
 
 
 def _encode(sequence: str) -> Int64[np.ndarray, " nucleotide"]:
-    return np.array(
-        [_LETTERS.index(x) if x in _LETTERS else _OUTSIDE for x in sequence],
-        dtype=np.int64,
-    )
+    return np.minimum(tokenise(sequence)[1:-1].astype(np.int64) - _TOKENS[0], _OUTSIDE)
 
 
 def _score(
