@@ -1,0 +1,148 @@
+"""Writes the card of a pretrained model: what it was trained on, how it scores.
+
+Every figure is measured here and now; nothing is typed in by hand.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from ribolex.lm import MAX_NUCLEOTIDES, LanguageModel, load_lm, save_network
+from ribolex.rna import read_rnas
+from ribolex.trainer.pretraining.launch import PretrainingData
+from ribolex.trainer.pretraining.loop import (
+    Checkpoint,
+    PretrainingPlan,
+    read_checkpoint,
+)
+from ribolex.trainer.pretraining.scores import (
+    ContextModel,
+    LetterScore,
+    choose_hidden,
+    score_lm,
+)
+
+_LONGEST_REACH = 4
+CARD_FILE = "README.md"
+FAMILIES_FILE = "families.txt"
+
+
+class CardScores(NamedTuple):
+    """Letter prediction on the validation RNAs."""
+
+    lm: LetterScore
+    unigram: LetterScore
+    context: LetterScore
+    """The best of the context models on these very RNAs."""
+    reach: int
+    """Letters a side that the best context model looks at."""
+    n_rnas: int
+
+
+def measure(lm: LanguageModel, data: PretrainingData) -> CardScores:
+    """Returns the model's score and its baselines' on all validation RNAs that fit."""
+    held_out = [rna.sequence for rna in read_rnas(data.validation)]
+    held_out = [sequence for sequence in held_out if len(sequence) <= MAX_NUCLEOTIDES]
+    hidden = choose_hidden(held_out)
+    training = [rna.sequence for rna in read_rnas(data.rnas[0])]
+    scored = [
+        (model.score(held_out, hidden), model.reach)
+        for model in ContextModel.of_every_reach(training, _LONGEST_REACH)
+    ]
+    best, reach = min(scored, key=lambda pair: pair[0].cross_entropy)
+    unigram = scored[0][0]
+    return CardScores(
+        score_lm(lm, held_out, hidden), unigram, best, reach, len(held_out)
+    )
+
+
+def write_model(
+    run: Path, plan: PretrainingPlan, data: PretrainingData, folder: Path
+) -> CardScores:
+    """Writes a run's last checkpoint as a model: weights, families, measured card.
+
+    Weights are kept as float16. `families.txt` names every family trained on.
+    """
+    checkpoint = read_checkpoint(run, plan.model)
+    save_network(checkpoint.network, folder, dtype=torch.float16)
+    families = {
+        rna.metadata.get("family_acc", "")
+        for path in data.rnas
+        for rna in read_rnas(path)
+    }
+    (folder / FAMILIES_FILE).write_text("\n".join(sorted(families - {""})) + "\n")
+    lm = load_lm(folder)
+    scores = measure(lm, data)
+    (folder / CARD_FILE).write_text(_render(lm, plan, data, checkpoint, scores))
+    return scores
+
+
+def _render(
+    lm: LanguageModel,
+    plan: PretrainingPlan,
+    data: PretrainingData,
+    checkpoint: Checkpoint,
+    scores: CardScores,
+) -> str:
+    config, batches = plan.model, plan.batches
+    shape = f"{config.n_layers} blocks, {config.d_model} wide, {config.n_heads} heads"
+    contrast = (
+        f"weight {plan.contrast_weight}, in {batches.pair_share:.0%} of the batches"
+    )
+    optimiser = (
+        f"AdamW, peak rate {plan.learning_rate}, {batches.n_tokens} tokens a batch"
+    )
+    tables = "\n".join(
+        f"| `{path.name}` | {sum(1 for _ in read_rnas(path)):,} RNAs |"
+        for path in data.rnas
+    )
+    return f"""# {lm.name}
+
+A RiNALMo (Penić et al., arXiv 2403.00043) trained from scratch for Ribolex with two
+losses: masked language modelling and alignment contrast.
+
+| | |
+|---|---|
+| architecture | {shape}, FFN {config.ffn_hidden} |
+| weights | SHA-256 {lm.digest} (as float32) |
+| trained | {seen}, seed {plan.seed} |
+| masking | 15 % of the nucleotides: 80 % mask, 10 % random letter, 10 % kept |
+| alignment contrast | {contrast}; {plan.projection_width} wide, temperature 0.07 |
+| optimiser | {optimiser} and process |
+| licence | Apache-2.0 |
+
+## Training data
+
+Seed and full alignments of Rfam 14.2 (CC0; Kalvari et al., Nucleic Acids Research 2021,
+49:D192) and sequences drawn from Rfam's covariance models. Families are split by clan;
+no family or clan of the validation RNAs was trained on.
+
+| table | holds |
+|---|---|
+{tables}
+| `{data.aligned.name}` | alignment rows for the contrast |
+| `{data.validation.name}` | {scores.n_rnas:,} RNAs for the scores below |
+
+## Letter prediction on families that it never saw
+
+15 % of the A, C, G, U of each RNA are masked at once and predicted
+({scores.lm.n_nucleotides:,} letters). The context models are counted on
+`{data.rnas[0].name}` and see the true letters around the hidden one.
+
+| model | cross-entropy (nats) | right |
+|---|---|---|
+{_row(lm.name, scores.lm)}
+{_row(f"context model, {scores.reach} letters a side (best of 0 to 4)", scores.context)}
+{_row("unigram", scores.unigram)}
+
+## Limits
+
+Trained on RNA families of Rfam alone, up to {batches.longest} tokens at a time: it has
+seen little messenger RNA and no whole genomes. It is small; where quality decides, use
+an official RiNALMo.
+"""
+
+
+def _row(name: str, score: LetterScore) -> str:
+    return f"| {name} | {score.cross_entropy:.3f} | {score.accuracy:.1%} |"
