@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from ribolex.lm import LmConfig, load_lm, save_network
+from ribolex.lm import LmConfig, load_lm
+from ribolex.lm.weights import digest_network
 from ribolex.rna import AlignmentRow, Rna, write_rnas
 from ribolex.rna.alphabet import CLS, EOS, MASK
 from ribolex.trainer.pretraining.batches import BatchPlan, BatchSource
+from ribolex.trainer.pretraining.card import write_model
 from ribolex.trainer.pretraining.corpus import FramedRnas
 from ribolex.trainer.pretraining.launch import PretrainingData, launch
 from ribolex.trainer.pretraining.loop import PretrainingPlan, rate_at, read_checkpoint
@@ -125,15 +127,18 @@ def test_context_model_beats_unigram_where_context_decides() -> None:
     assert context.n_nucleotides == sum(len(places) for places in hidden)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("processes", [1, 2])
-def test_killed_run_ends_as_the_unbroken_one(tmp_path: Path, processes: int) -> None:
+def small_run(
+    tmp_path: Path, processes: int = 1
+) -> tuple[PretrainingPlan, PretrainingData]:
     rows = random_rows()
     table, aligned = tmp_path / "rnas.tsv.gz", tmp_path / "aligned.tsv"
-    write_rnas(table, [Rna(r.name, r.aligned.replace("-", "")) for r in rows])
+    rnas = (
+        Rna(r.name, r.aligned.replace("-", ""), None, {"family_acc": r.family_acc})
+        for r in rows
+    )
+    write_rnas(table, rnas)
     lines = ["family_acc\tname\taligned", *("\t".join(row) for row in rows)]
     aligned.write_text("\n".join(lines) + "\n")
-    data = PretrainingData([table], aligned, table)
     plan = PretrainingPlan(
         LmConfig.of_width(24, 2, 2),
         BatchPlan(n_tokens=256, n_anchors=32),
@@ -142,18 +147,37 @@ def test_killed_run_ends_as_the_unbroken_one(tmp_path: Path, processes: int) -> 
         checkpoint_steps=5,
         compiled=False,
     )
-    launch(plan, data, tmp_path / "unbroken", processes=processes)
-    for _ in range(2):  # stops at the first checkpoint, then goes on to the end
-        stop_at = 0.0 if not (tmp_path / "broken").exists() else float("inf")
-        launch(plan, data, tmp_path / "broken", processes=processes, stop_at=stop_at)
-    digests = set()
-    for run in ("unbroken", "broken"):
-        network = read_checkpoint(tmp_path / run, plan.model).network
-        save_network(network, tmp_path / run / "model", dtype=torch.float32)
-        digests.add(load_lm(tmp_path / run / "model").digest)
+    return plan, PretrainingData([table], aligned, table)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_stopped_run_ends_as_the_unbroken_one(tmp_path: Path, processes: int) -> None:
+    plan, data = small_run(tmp_path, processes)
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    launch(plan, data, unbroken, processes=processes)
+    for stop_at in (0.0, float("inf")):  # ends at the first checkpoint, then goes on
+        launch(plan, data, broken, processes=processes, stop_at=stop_at)
+    digests = {
+        digest_network(read_checkpoint(run, plan.model).network)
+        for run in (unbroken, broken)
+    }
     assert len(digests) == 1
-    log = [
-        json.loads(x) for x in (tmp_path / "broken/log.jsonl").read_text().splitlines()
-    ]
+    log = [json.loads(line) for line in (broken / "log.jsonl").read_text().splitlines()]
     assert log[-1]["tokens"] >= plan.total_tokens
     assert log[-1]["mlm"] < log[0]["mlm"]
+
+
+def test_written_model_opens_and_its_card_states_what_was_measured(
+    tmp_path: Path,
+) -> None:
+    plan, data = small_run(tmp_path)
+    launch(plan, data, tmp_path / "run")
+    scores = write_model(tmp_path / "run", plan, data, tmp_path / "tiny")
+    lm = load_lm(tmp_path / "tiny")
+    card = (tmp_path / "tiny/README.md").read_text()
+    assert lm.digest in card
+    assert f"| tiny | {scores.lm.cross_entropy:.3f} |" in card
+    assert (tmp_path / "tiny/families.txt").read_text().split() == [
+        "RF0", "RF1", "RF2", "RF3",
+    ]  # fmt: skip

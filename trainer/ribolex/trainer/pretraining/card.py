@@ -86,6 +86,7 @@ def _render(
     scores: CardScores,
 ) -> str:
     config, batches = plan.model, plan.batches
+    seen = f"{checkpoint.n_tokens:,} tokens, {checkpoint.step:,} steps"
     shape = f"{config.n_layers} blocks, {config.d_model} wide, {config.n_heads} heads"
     contrast = (
         f"weight {plan.contrast_weight}, in {batches.pair_share:.0%} of the batches"

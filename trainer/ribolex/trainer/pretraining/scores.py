@@ -117,7 +117,10 @@ class ContextModel:
 
 
 def _encode(sequence: str) -> Int64[np.ndarray, " nucleotide"]:
-    return np.minimum(tokenise(sequence)[1:-1].astype(np.int64) - _TOKENS[0], _OUTSIDE)
+    letters: Int64[np.ndarray, " nucleotide"] = np.minimum(
+        tokenise(sequence)[1:-1].astype(np.int64) - _TOKENS[0], _OUTSIDE
+    )
+    return letters
 
 
 def _score(
