@@ -17,7 +17,7 @@ from ribolex.errors import InvalidRequestError, SequenceTooLongError
 from ribolex.lm.configuration import MAX_NUCLEOTIDES, LmConfig
 from ribolex.lm.model import Hook, RiNALMo
 from ribolex.lm.packing import Rectangle, bucket, collate
-from ribolex.lm.weights import digest_network, load_network
+from ribolex.lm.weights import digest_network, load_network, read_name
 from ribolex.rna.alphabet import MASK, normalise, tokenise
 
 _BATCH_TOKENS = 8192
@@ -209,7 +209,6 @@ def load_lm(path_or_name: str | Path, *, device: str = "cpu") -> LanguageModel:
         from ribolex_bundle import model_path
 
         path = model_path()
-        return LanguageModel(load_network(path), path.name, device)
-    path = Path(path_or_name)
-    name = path.name if path.is_dir() else path.stem
-    return LanguageModel(load_network(path), name, device)
+    else:
+        path = Path(path_or_name)
+    return LanguageModel(load_network(path), read_name(path), device)

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -117,7 +118,9 @@ def load_network(path: Path) -> RiNALMo:
     return network
 
 
-def save_network(network: RiNALMo, folder: Path, *, dtype: torch.dtype) -> None:
+def save_network(
+    network: RiNALMo, folder: Path, *, name: str, dtype: torch.dtype
+) -> None:
     """Writes `model.safetensors` and `config.json` in the reference layout."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
@@ -125,7 +128,7 @@ def save_network(network: RiNALMo, folder: Path, *, dtype: torch.dtype) -> None:
         for name, tensor in reference_state(network).items()
     }
     save_file(tensors, folder / WEIGHTS_FILE)
-    config = network.config.to_json()
+    config = {"name": name, **network.config.to_json()}
     (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
 
 
@@ -226,17 +229,34 @@ def _infer_config(reference: Mapping[str, Tensor], path: Path) -> LmConfig:
     return LmConfig(d_model, n_layers, _read_heads(path), ffn_hidden)
 
 
-def _read_heads(path: Path) -> int:
-    config = path / CONFIG_FILE
-    if not config.is_file():
-        return _OFFICIAL_HEADS
+def read_name(path: Path) -> str:
+    """Returns the model's name: as its folder states it, else that of the path."""
+    stated = _read_config(path).get("name")
+    if isinstance(stated, str) and stated:
+        return stated
+    return path.name if path.is_dir() else path.stem
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    file = path / CONFIG_FILE
+    if not file.is_file():
+        return {}
     try:
-        fields = json.loads(config.read_text())
+        fields = json.loads(file.read_text())
     except ValueError as error:
-        raise CorruptArtefactError(str(config), "is not JSON") from error
-    heads: int = fields.get("n_heads", fields.get("num_attention_heads", 0))
+        raise CorruptArtefactError(str(file), "is not JSON") from error
+    if not isinstance(fields, dict):
+        raise CorruptArtefactError(str(file), "is not a JSON object")
+    return fields
+
+
+def _read_heads(path: Path) -> int:
+    fields = _read_config(path)
+    heads = fields.get("n_heads", fields.get("num_attention_heads", _OFFICIAL_HEADS))
     if not isinstance(heads, int) or heads < 1:
-        raise CorruptArtefactError(str(config), "states no number of heads")
+        raise CorruptArtefactError(
+            str(path / CONFIG_FILE), f"the number of heads is {heads!r}"
+        )
     return heads
 
 

@@ -90,8 +90,8 @@ def test_masked_position_outside_is_refused() -> None:
 
 def test_saved_model_opens_with_name_digest_and_outputs(tmp_path: Path) -> None:
     network = RiNALMo(LmConfig.of_width(40, 3, 4))
-    save_network(network, tmp_path / "tiny", dtype=torch.float32)
-    opened, direct = load_lm(tmp_path / "tiny"), LanguageModel(network, "tiny")
+    save_network(network, tmp_path / "x", name="tiny", dtype=torch.float32)
+    opened, direct = load_lm(tmp_path / "x"), LanguageModel(network, "tiny")
     assert (opened.name, opened.digest) == ("tiny", direct.digest)
     assert opened.config == direct.config
     np.testing.assert_array_equal(

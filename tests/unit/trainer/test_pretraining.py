@@ -173,11 +173,11 @@ def test_written_model_opens_and_its_card_states_what_was_measured(
 ) -> None:
     plan, data = small_run(tmp_path)
     launch(plan, data, tmp_path / "run")
-    scores = write_model(tmp_path / "run", plan, data, tmp_path / "tiny")
-    lm = load_lm(tmp_path / "tiny")
-    card = (tmp_path / "tiny/README.md").read_text()
+    scores = write_model(tmp_path / "run", plan, data, "tiny")
+    lm = load_lm(tmp_path / "run/tiny")
+    card = (tmp_path / "run/tiny/README.md").read_text()
     assert lm.digest in card
     assert f"| tiny | {scores.lm.cross_entropy:.3f} |" in card
-    assert (tmp_path / "tiny/families.txt").read_text().split() == [
+    assert (tmp_path / "run/tiny/families.txt").read_text().split() == [
         "RF0", "RF1", "RF2", "RF3",
     ]  # fmt: skip

@@ -79,10 +79,9 @@ def pretrain(
     )
     data = PretrainingData(rnas, aligned, validation)
     launch(plan, data, out, processes=processes, stop_at=time.time() + minutes * 60)
-    model = out / name
-    scores = write_model(out, plan, data, model)
+    scores = write_model(out, plan, data, name)
     typer.echo(
-        f"wrote {model}: {scores.lm.cross_entropy:.3f} nats and "
+        f"wrote {out / name}: {scores.lm.cross_entropy:.3f} nats and "
         f"{scores.lm.accuracy:.1%} right on families it never saw "
         f"(context model {scores.context.cross_entropy:.3f}, "
         f"unigram {scores.unigram.cross_entropy:.3f})"

@@ -58,14 +58,14 @@ def measure(lm: LanguageModel, data: PretrainingData) -> CardScores:
 
 
 def write_model(
-    run: Path, plan: PretrainingPlan, data: PretrainingData, folder: Path
+    run: Path, plan: PretrainingPlan, data: PretrainingData, name: str
 ) -> CardScores:
-    """Writes a run's last checkpoint as a model: weights, families, measured card.
+    """Writes a run's last checkpoint as the model run / name: weights and card.
 
     Weights are kept as float16. `families.txt` names every family trained on.
     """
-    checkpoint = read_checkpoint(run, plan.model)
-    save_network(checkpoint.network, folder, dtype=torch.float16)
+    checkpoint, folder = read_checkpoint(run, plan.model), run / name
+    save_network(checkpoint.network, folder, name=name, dtype=torch.float16)
     families = {
         rna.metadata.get("family_acc", "")
         for path in data.rnas
