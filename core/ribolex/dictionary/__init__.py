@@ -1,0 +1,46 @@
+"""Dictionaries: what a sparse autoencoder has learned of a language model's layer.
+
+A dictionary turns the activation of a nucleotide into a short list of features with
+values, its code. `load_dictionary` opens a published folder; its `sae` encodes, its
+`features` tell what each feature stands for. `Codes` holds the codes of many
+nucleotides, `pool` makes one code of an RNA of them, `weigh` a vector for search.
+"""
+
+from ribolex.dictionary.artefact import (
+    Dictionary,
+    load_dictionary,
+    read_manifest,
+    write_dictionary,
+)
+from ribolex.dictionary.codes import Codes, SequenceCode, keep_strongest
+from ribolex.dictionary.features import Evidence, Example, FeatureTable
+from ribolex.dictionary.identity import Gate, Identity, Manifest, Standardisation
+from ribolex.dictionary.panel import Panel, PanelAgreement
+from ribolex.dictionary.pooling import Damping, Pooling, pool, weigh
+from ribolex.dictionary.sae import Sae, TopK, fvu
+
+__all__ = [
+    "Codes",
+    "Damping",
+    "Dictionary",
+    "Evidence",
+    "Example",
+    "FeatureTable",
+    "Gate",
+    "Identity",
+    "Manifest",
+    "Panel",
+    "PanelAgreement",
+    "Pooling",
+    "Sae",
+    "SequenceCode",
+    "Standardisation",
+    "TopK",
+    "fvu",
+    "keep_strongest",
+    "load_dictionary",
+    "pool",
+    "read_manifest",
+    "weigh",
+    "write_dictionary",
+]

@@ -1,0 +1,239 @@
+"""A dictionary as a folder: written whole or not at all, checked when opened.
+
+    cfg.json, sae_weights.safetensors   the weights in SAELens' layout
+    features.parquet                    what is known about each feature
+    panel.safetensors                   RNAs with the codes they must give
+    dictionary.json                     identity, and size and SHA-256 of the others
+
+Knows nothing of versions, current or otherwise, beyond the number it is told.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ribolex.dictionary.features import FeatureTable, read_features, write_features
+from ribolex.dictionary.identity import FileEntry, Identity, Manifest
+from ribolex.dictionary.panel import Panel, read_panel, write_panel
+from ribolex.dictionary.sae import Sae
+from ribolex.errors import CorruptArtefactError, DictionaryExistsError
+
+MANIFEST_FILE = "dictionary.json"
+CONFIG_FILE = "cfg.json"
+WEIGHTS_FILE = "sae_weights.safetensors"
+FEATURES_FILE = "features.parquet"
+PANEL_FILE = "panel.safetensors"
+FILES = (CONFIG_FILE, WEIGHTS_FILE, FEATURES_FILE, PANEL_FILE)
+
+_SAELENS_VERSION = "6.54.0"
+"""Files without a version >= 6 are rewritten by SAELens as it opens them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dictionary:
+    """A trained autoencoder with its identity and evidence; immutable."""
+
+    name: str
+    version: int
+    content_id: str
+    """SHA-256 over identity and files, 64 hexadecimal digits."""
+    identity: Identity
+    sae: Sae
+    features: FeatureTable
+    panel: Panel
+
+    @property
+    def ref(self) -> str:
+        """The name that pins this version: "name@version"."""
+        return f"{self.name}@{self.version}"
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean activation that FVU is measured from: [d_in], float32, CPU."""
+        return torch.tensor(self.identity.standardisation.mean)
+
+
+def write_dictionary(
+    path: Path,
+    *,
+    name: str,
+    identity: Identity,
+    sae: Sae,
+    features: FeatureTable,
+    panel: Panel,
+    version: int = 0,
+) -> Manifest:
+    """Writes a dictionary's folder; a reader sees all of it or nothing.
+
+    Args:
+        path: the folder to be; its parent exists.
+        name: the dictionary's name.
+        identity: what it is; widths as in `sae`.
+        sae: weights with the standardisation folded in.
+        features: one row a feature.
+        panel: RNAs with their codes.
+        version: 0 where a registry is to give one.
+
+    Raises:
+        DictionaryExistsError: something is at `path`.
+    """
+    if path.exists():
+        raise DictionaryExistsError(str(path))
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    temporary.mkdir()
+    try:
+        config = json.dumps(_saelens_config(sae, identity), indent=1)
+        (temporary / CONFIG_FILE).write_text(config + "\n")
+        save_file(_tensors(sae), temporary / WEIGHTS_FILE)
+        write_features(temporary / FEATURES_FILE, features)
+        write_panel(temporary / PANEL_FILE, panel)
+        files = {name: _describe(temporary / name) for name in FILES}
+        manifest = Manifest.of(name, version, identity, files)
+        seal(temporary, manifest, path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return manifest
+
+
+def seal(folder: Path, manifest: Manifest, path: Path) -> None:
+    """Puts a folder with its manifest, written last, under its name for good."""
+    for name in FILES:
+        _sync(folder / name)
+    (folder / MANIFEST_FILE).write_bytes(manifest.to_bytes())
+    _sync(folder / MANIFEST_FILE)
+    _sync(folder)
+    folder.rename(path)
+    _sync(path.parent)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Returns the manifest of a dictionary's folder; opens no other file.
+
+    Raises:
+        CorruptArtefactError: there is none, or it is not what was written.
+    """
+    file = path / MANIFEST_FILE
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        raise CorruptArtefactError(file, "is missing or unreadable") from error
+    return Manifest.from_bytes(data, str(file))
+
+
+def load_dictionary(path: Path) -> Dictionary:
+    """Returns the dictionary in a folder after checking every byte of it.
+
+    Raises:
+        CorruptArtefactError: names the file that is missing, or not what was
+            written, or does not fit the others.
+    """
+    manifest = read_manifest(path)
+    for name in FILES:
+        if name not in manifest.files:
+            raise CorruptArtefactError(path / MANIFEST_FILE, f"lists no {name}")
+    for name, expected in manifest.files.items():
+        _check(path / name, expected)
+    sae = _read_sae(path, manifest.identity)
+    features = read_features(path / FEATURES_FILE)
+    if len(features) != sae.n_features:
+        raise CorruptArtefactError(
+            path / FEATURES_FILE,
+            f"has {len(features)} rows, expected {sae.n_features}",
+        )
+    return Dictionary(
+        manifest.name,
+        manifest.version,
+        manifest.content_id,
+        manifest.identity,
+        sae,
+        features,
+        read_panel(path / PANEL_FILE),
+    )
+
+
+def _saelens_config(sae: Sae, identity: Identity) -> dict[str, object]:
+    return {
+        "architecture": sae.architecture,
+        "d_in": sae.d_in,
+        "d_sae": sae.n_features,
+        "dtype": "float32",
+        "device": "cpu",
+        "apply_b_dec_to_input": False,
+        "normalize_activations": "none",
+        "reshape_activations": "none",
+        "k": sae.k,
+        "rescale_acts_by_decoder_norm": False,
+        "metadata": {
+            "sae_lens_version": _SAELENS_VERSION,
+            "model_name": identity.lm_name,
+            "hook_name": f"layer.{identity.layer}.{identity.hook}",
+        },
+    }
+
+
+def _tensors(sae: Sae) -> dict[str, Tensor]:
+    weights = {"W_enc": sae.W_enc, "b_enc": sae.b_enc, "W_dec": sae.W_dec}
+    weights["b_dec"] = sae.b_dec
+    return {
+        name: tensor.detach().cpu().float().contiguous()
+        for name, tensor in weights.items()
+    }
+
+
+def _read_sae(path: Path, identity: Identity) -> Sae:
+    file = path / WEIGHTS_FILE
+    try:
+        tensors = load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise CorruptArtefactError(file, "cannot be read as weights") from error
+    d_in, n_features = identity.d_in, identity.n_features
+    shapes = {
+        "W_enc": (d_in, n_features),
+        "b_enc": (n_features,),
+        "W_dec": (n_features, d_in),
+        "b_dec": (d_in,),
+    }
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if found != shapes:
+        raise CorruptArtefactError(file, f"holds {found}, expected {shapes}")
+    return Sae(**tensors, k=identity.k, architecture=identity.activation)
+
+
+def _describe(file: Path) -> FileEntry:
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return FileEntry(file.stat().st_size, digest)
+
+
+def _check(file: Path, expected: FileEntry) -> None:
+    try:
+        size_bytes = file.stat().st_size
+        if size_bytes != expected.size_bytes:
+            raise CorruptArtefactError(
+                file, f"is {size_bytes} bytes, expected {expected.size_bytes}"
+            )
+        digest = _describe(file).sha256
+    except OSError as error:
+        raise CorruptArtefactError(file, "is missing or unreadable") from error
+    if digest != expected.sha256:
+        raise CorruptArtefactError(
+            file, f"SHA-256 is {digest}, expected {expected.sha256}"
+        )
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
