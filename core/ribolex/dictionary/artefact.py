@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from ribolex.dictionary.features import FeatureTable, read_features, write_features
@@ -93,7 +93,8 @@ def write_dictionary(
     try:
         config = json.dumps(_saelens_config(sae, identity), indent=1)
         (temporary / CONFIG_FILE).write_text(config + "\n")
-        save_file(_tensors(sae), temporary / WEIGHTS_FILE)
+        # Not save_file, which lets nobody but the owner read what it writes.
+        (temporary / WEIGHTS_FILE).write_bytes(save(_tensors(sae)))
         write_features(temporary / FEATURES_FILE, features)
         write_panel(temporary / PANEL_FILE, panel)
         files = {name: _describe(temporary / name) for name in FILES}

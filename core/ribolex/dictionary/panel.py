@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int64
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from ribolex.dictionary.codes import Codes
 from ribolex.errors import CorruptArtefactError
@@ -60,12 +60,11 @@ def write_panel(path: Path, panel: Panel) -> None:
         "indices": codes.indices,
         "values": codes.values,
     }
-    rnas = {
-        "names": json.dumps(panel.names),
-        "sequences": json.dumps(panel.sequences),
-        "n_features": str(codes.n_features),
-    }
-    save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, path, rnas)
+    rnas = {"names": panel.names, "sequences": panel.sequences}
+    # One key only: safetensors writes several in any order, and bytes must repeat.
+    metadata = {"panel": json.dumps(rnas | {"n_features": codes.n_features})}
+    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    path.write_bytes(save(arrays, metadata))
 
 
 def read_panel(path: Path) -> Panel:
@@ -76,15 +75,15 @@ def read_panel(path: Path) -> Panel:
     """
     try:
         with safe_open(path, "numpy") as file:
-            rnas = file.metadata()
+            rnas = json.loads(file.metadata()["panel"])
             codes = Codes(
                 file.get_tensor("indptr"),
                 file.get_tensor("indices"),
                 file.get_tensor("values"),
-                int(rnas["n_features"]),
+                rnas["n_features"],
             )
-            names = tuple(json.loads(rnas["names"]))
-            sequences = tuple(json.loads(rnas["sequences"]))
+            names = tuple(rnas["names"])
+            sequences = tuple(rnas["sequences"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise CorruptArtefactError(path, "is no panel of RNAs") from error
     return Panel(names, sequences, codes)

@@ -64,6 +64,30 @@ class Sae:
             b_dec=self.b_dec.to(device),
         )
 
+    def fold(
+        self, mean: Float32[Tensor, " d_in"], sigma: Float32[Tensor, " d_in"]
+    ) -> "Sae":
+        """Returns the autoencoder that reads activations as they are.
+
+        Args:
+            mean: what was subtracted from activations before this one saw them.
+            sigma: what they were then divided by, > 0.
+
+        Returns:
+            Weights with which code and error are exactly the same: W_enc / sigma,
+            b_enc - (W_enc / sigma)^T mean, W_dec * sigma, b_dec * sigma + mean, worked
+            out in float64.
+        """
+        mean, sigma = mean.double(), sigma.double()
+        w_enc = self.W_enc.double() / sigma[:, None]
+        return replace(
+            self,
+            W_enc=w_enc.float(),
+            b_enc=(self.b_enc.double() - mean @ w_enc).float(),
+            W_dec=(self.W_dec.double() * sigma).float(),
+            b_dec=(self.b_dec.double() * sigma + mean).float(),
+        )
+
     def encode(self, x: Float[Tensor, "token d_in"], k: int | None = None) -> TopK:
         """Returns the features of each activation.
 

@@ -83,6 +83,11 @@ def test_a_manifest_that_lists_another_file_is_refused(write: Write) -> None:
         load_dictionary(path)
 
 
+def test_everyone_may_read_what_is_published(write: Write) -> None:
+    modes = {file.stat().st_mode & 0o444 for file in write().iterdir()}
+    assert modes == {0o444}
+
+
 def test_existing_folder_is_never_overwritten(write: Write) -> None:
     write()
     with pytest.raises(DictionaryExistsError):

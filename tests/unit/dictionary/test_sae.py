@@ -67,6 +67,18 @@ def test_decode_adds_the_directions_that_fire(x: torch.Tensor) -> None:
     )
 
 
+def test_folded_autoencoder_reads_activations_as_they_are(x: torch.Tensor) -> None:
+    mean, sigma = torch.randn(12) * 3, torch.rand(12) + 0.2
+    sae, raw = make_sae(), x * sigma + mean
+    folded = sae.fold(mean, sigma)
+    ours, theirs = folded.encode(raw), sae.encode(x)
+    assert torch.equal(ours.indices, theirs.indices)
+    torch.testing.assert_close(ours.values, theirs.values, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        folded.decode(*ours), sae.decode(*theirs) * sigma + mean, atol=1e-5, rtol=1e-5
+    )
+
+
 def test_no_rows_give_no_codes() -> None:
     sae = make_sae()
     codes = sae.encode(torch.empty(0, 12))
