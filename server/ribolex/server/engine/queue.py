@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from ribolex.errors import NotReadyError, OverloadedError
 from ribolex.server.engine.plan import Waiting, plan
@@ -25,7 +25,7 @@ class Work(NamedTuple):
     key: Hashable
     """Equal for all that may share a batch."""
     n_tokens: int
-    content: object
+    content: Any
     """Whatever the taker needs to do it."""
 
 

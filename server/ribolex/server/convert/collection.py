@@ -1,0 +1,88 @@
+"""Messages of collection.proto: RNAs in, stored RNAs and explained hits out."""
+
+from collections.abc import Sequence
+
+from ribolex.dictionary import Dictionary, pool
+from ribolex.rna import Rna
+from ribolex.server.convert import codes as convert
+from ribolex.server.index.collection import Facts, Hit, SharedFeature
+from ribolex.server.index.records import Record
+from ribolex.server.index.store import Summary
+from ribolex.v1 import codes_pb2, collection_pb2
+
+
+def decode_rna(message: collection_pb2.RnaRecord) -> Rna:
+    """Returns an RNA as sent; its letters are not looked at."""
+    structure = message.structure or None
+    return Rna(message.name, message.sequence, structure, dict(message.metadata))
+
+
+def encode_rna(rna: Rna) -> collection_pb2.RnaRecord:
+    """Returns an RNA as stored."""
+    return collection_pb2.RnaRecord(
+        name=rna.name,
+        sequence=rna.sequence,
+        structure=rna.structure or "",
+        metadata=rna.metadata,
+    )
+
+
+def encode_dictionary(facts: Facts) -> codes_pb2.DictionaryRef:
+    """Returns the dictionary version that a collection belongs to."""
+    return convert.encode_ref(facts.dictionary, facts.version)
+
+
+def encode_summary(summary: Summary) -> collection_pb2.Collection:
+    """Returns the facts of a collection."""
+    facts = summary.facts
+    return collection_pb2.Collection(
+        name=facts.name,
+        dictionary=encode_dictionary(facts),
+        pooling=convert.encode_pooling(facts.measure.pooling),
+        n_rnas=summary.n_rnas,
+        created_at_s=facts.created_at_s,
+    )
+
+
+def encode_record(
+    record: Record, facts: Facts, levels: convert.Levels
+) -> collection_pb2.GetRnaResponse:
+    """Returns a stored RNA with the codes asked for."""
+    message = collection_pb2.GetRnaResponse(
+        rna=encode_rna(record.rna), dictionary=encode_dictionary(facts), fvu=record.fvu
+    )
+    if levels.nucleotide:
+        message.nucleotide_codes.CopyFrom(convert.encode_codes(record.codes))
+    if levels.sequence:
+        # Not the stored one: the measure may pool less than all of the codes.
+        pooled = pool(record.codes, facts.measure.pooling)
+        message.sequence_code.CopyFrom(convert.encode_row(pooled, facts.n_features))
+    return message
+
+
+def encode_hits(
+    hits: Sequence[Hit], dictionary: Dictionary
+) -> list[collection_pb2.Hit]:
+    """Returns hits with their explanations, features labelled."""
+    return [
+        collection_pb2.Hit(
+            rna=encode_rna(hit.rna),
+            score=hit.score,
+            shared_features=[_shared(each, dictionary) for each in hit.shared],
+            n_shared_features=hit.n_shared,
+            other_contribution=hit.other_contribution,
+        )
+        for hit in hits
+    ]
+
+
+def _shared(
+    shared: SharedFeature, dictionary: Dictionary
+) -> collection_pb2.SharedFeature:
+    return collection_pb2.SharedFeature(
+        feature=shared.feature,
+        contribution=shared.contribution,
+        label=dictionary.features.label[shared.feature],
+        query_positions=shared.query_positions.tolist(),
+        target_positions=shared.target_positions.tolist(),
+    )

@@ -1,0 +1,134 @@
+"""What coroutines see of the engine: sequences in, encodings or faults out.
+
+Checks sequences, lines them up and waits; never blocks the event loop. Knows nothing
+of messages or of how a code is computed.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ribolex.dictionary import Dictionary
+from ribolex.errors import InvalidRequestError, NotReadyError, OverloadedError
+from ribolex.lm import LanguageModel
+from ribolex.rna import tokenise
+from ribolex.server.engine.encoding import Encoding, Job, Recipe, read_sequence
+from ribolex.server.engine.queue import Queue, Ticket, Work
+from ribolex.server.engine.worker import Computed, Task, Worker
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Sequences that are to be encoded alike."""
+
+    sequences: Sequence[str]
+    dictionary: Dictionary
+    """It must fit the engine's model."""
+    recipe: Recipe
+    degap: bool = False
+    """Whether gap signs are taken out first."""
+    deadline_s: float | None = None
+    """On `time.monotonic`'s clock: past it nothing is computed for the caller."""
+    is_patient: bool = False
+    """Whether to wait for room in a full queue."""
+    where: Callable[[int], str] = "sequences[{}]".format
+    """What an error calls the sequence of a number."""
+
+
+class Answer(NamedTuple):
+    """What became of an order."""
+
+    outcomes: list["Encoding | InvalidRequestError"]
+    """Of each sequence, in their order: its encoding, or what is wrong with it."""
+    sequences: list[str]
+    """As encoded: upper case, U for T, degapped if asked; as sent where refused."""
+    queue_s: float
+    """The longest wait of any of them."""
+    batches: dict[int, float]
+    """Seconds of compute of each batch with a part of the order, by its number."""
+
+
+class Engine:
+    """A language model, its queue and its worker. Started by construction.
+
+    For one event loop; `close` must be called in the end.
+    """
+
+    def __init__(
+        self, lm: LanguageModel, queue: Queue[Computed], *, max_nucleotides: int
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._room = asyncio.Event()
+        self._queue = queue
+        self._max_nucleotides = max_nucleotides
+        self._worker = Worker(lm, queue)
+        queue.watch(self._tell_room)
+        self._worker.start()
+
+    async def encode(self, order: Order) -> Answer:
+        """Returns what became of each sequence of an order.
+
+        Cancelling it takes the order out of the queue.
+
+        Raises:
+            OverloadedError: the queue is full, and the order is not patient.
+            NotReadyError: the engine is closed.
+            TimeoutError: the deadline passed.
+        """
+        # Off the loop: an order may be megabytes of letters.
+        checked = await asyncio.to_thread(self._check, order)
+        works = [work for _, work in checked if isinstance(work, Work)]
+        ticket: Ticket[Computed] = Ticket(works, order.deadline_s)
+        await self._admit(ticket, order.is_patient)
+        computed = await asyncio.wrap_future(ticket.future)
+        left = iter(computed)
+        outcomes: list[Encoding | InvalidRequestError] = [
+            next(left).encoding if isinstance(work, Work) else work
+            for _, work in checked
+        ]
+        return Answer(
+            outcomes,
+            [text for text, _ in checked],
+            max((done.queue_s for done in computed), default=0.0),
+            {done.batch: done.compute_s for done in computed},
+        )
+
+    async def close(self) -> None:
+        """Refuses everything from now on and waits for the batch in progress."""
+        self._queue.close(NotReadyError("draining"))
+        await asyncio.to_thread(self._worker.join)
+
+    def _check(self, order: Order) -> list[tuple[str, Work | InvalidRequestError]]:
+        """Returns each sequence as it is read, with its work or its fault."""
+        checked: list[tuple[str, Work | InvalidRequestError]] = []
+        for i, sequence in enumerate(order.sequences):
+            try:
+                text = read_sequence(
+                    sequence, order.where(i), self._max_nucleotides, degap=order.degap
+                )
+            except InvalidRequestError as error:
+                checked.append((sequence, error))
+                continue
+            tokens = tokenise(text)
+            task = Task(order.dictionary, Job(tokens, order.recipe))
+            checked.append((text, Work(order.dictionary.ref, len(tokens), task)))
+        return checked
+
+    async def _admit(self, ticket: Ticket[Computed], is_patient: bool) -> None:
+        while True:
+            # No await between the refusal and the wait: no room is missed.
+            room = self._room
+            try:
+                return self._queue.put(ticket)
+            except OverloadedError:
+                if not is_patient:
+                    raise
+            await room.wait()
+
+    def _tell_room(self) -> None:
+        self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        self._room.set()
+        self._room = asyncio.Event()

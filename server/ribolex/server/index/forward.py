@@ -1,0 +1,131 @@
+"""The weighted codes of a collection in memory: RNA to features.
+
+Exact scores and explanations come from here. Knows ids and numbers only; nothing of
+names, disks, or how a code was weighed.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int64, UInt32
+
+_MIN_ROOM = 1024
+
+
+class WeightedCode(NamedTuple):
+    """The search vector of one RNA, of length 1, and the peaks behind it."""
+
+    features: UInt32[np.ndarray, " feature"]
+    """Rising strictly."""
+    weights: Float32[np.ndarray, " feature"]
+    """> 0."""
+    peaks: Float32[np.ndarray, " feature"]
+    """The largest value over the nucleotides."""
+
+
+class Strongest(NamedTuple):
+    """An RNA in which a feature fires, and how strongly at most."""
+
+    rna_id: int
+    peak: float
+
+
+class ForwardStore:
+    """Sparse rows by id, one after the other in flat arrays. Not thread-safe.
+
+    A replaced row leaves a gap; when half of the room is gaps they are closed.
+    """
+
+    def __init__(self, n_features: int) -> None:
+        self._n_features = n_features
+        self._features = np.empty(_MIN_ROOM, np.uint32)
+        self._weights = np.empty(_MIN_ROOM, np.float32)
+        self._peaks = np.empty(_MIN_ROOM, np.float32)
+        self._start = np.zeros(_MIN_ROOM, np.int64)
+        self._length = np.zeros(_MIN_ROOM, np.int64)
+        self._end = 0
+
+    def put(self, rna_id: int, code: WeightedCode) -> None:
+        """Stores one row in place of what the id had."""
+        n_entries = len(code.features)
+        self._make_room(rna_id, n_entries)
+        start, self._end = self._end, self._end + n_entries
+        self._features[start : self._end] = code.features
+        self._weights[start : self._end] = code.weights
+        self._peaks[start : self._end] = code.peaks
+        self._start[rna_id], self._length[rna_id] = start, n_entries
+
+    def row(self, rna_id: int) -> WeightedCode:
+        """Returns a view of one row; valid until the next `put`."""
+        start = self._start[rna_id]
+        part = slice(start, start + self._length[rna_id])
+        return WeightedCode(
+            self._features[part], self._weights[part], self._peaks[part]
+        )
+
+    def score(
+        self, query: WeightedCode, rna_ids: Int64[np.ndarray, " rna"]
+    ) -> Float64[np.ndarray, " rna"]:
+        """Returns the exact dot product of the query with each row."""
+        dense = np.zeros(self._n_features, np.float64)
+        dense[query.features] = query.weights
+        lengths = self._length[rna_ids]
+        places = _ranges(self._start[rna_ids], lengths)
+        products = dense[self._features[places]] * self._weights[places]
+        owners = np.repeat(np.arange(len(rna_ids)), lengths)
+        return np.bincount(owners, products, minlength=len(rna_ids))
+
+    def strongest(self, feature: int, limit: int) -> list[Strongest]:
+        """Returns the rows with the largest peaks of a feature, largest first.
+
+        Reads every row. Equal peaks come in the order of ids.
+        """
+        rna_ids = np.flatnonzero(self._length)
+        lengths = self._length[rna_ids]
+        places = _ranges(self._start[rna_ids], lengths)
+        owners = np.repeat(rna_ids, lengths)
+        is_it = self._features[places] == feature
+        peaks, owners = self._peaks[places[is_it]], owners[is_it]
+        order = np.lexsort((owners, -peaks))[:limit]
+        return [Strongest(int(owners[i]), float(peaks[i])) for i in order]
+
+    def _make_room(self, rna_id: int, n_entries: int) -> None:
+        if rna_id >= len(self._start):
+            room = max(2 * len(self._start), rna_id + 1)
+            self._start = _grown(self._start, room)
+            self._length = _grown(self._length, room)
+        self._length[rna_id] = 0
+        if self._end + n_entries <= len(self._features):
+            return
+        n_live = int(self._length.sum())
+        if 2 * (n_live + n_entries) <= len(self._features):
+            self._close_gaps()
+            return
+        room = max(2 * len(self._features), self._end + n_entries)
+        self._features = _grown(self._features, room)
+        self._weights = _grown(self._weights, room)
+        self._peaks = _grown(self._peaks, room)
+
+    def _close_gaps(self) -> None:
+        rna_ids = np.flatnonzero(self._length)
+        lengths = self._length[rna_ids]
+        places = _ranges(self._start[rna_ids], lengths)
+        self._end = len(places)
+        self._features[: self._end] = self._features[places]
+        self._weights[: self._end] = self._weights[places]
+        self._peaks[: self._end] = self._peaks[places]
+        self._start[rna_ids] = np.cumsum(lengths) - lengths
+
+
+def _ranges(
+    starts: Int64[np.ndarray, " row"], lengths: Int64[np.ndarray, " row"]
+) -> Int64[np.ndarray, " entry"]:
+    """Returns start, start + 1, ... of every row, one row after the other."""
+    before = np.cumsum(lengths) - lengths
+    return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))
+
+
+def _grown(array: np.ndarray, room: int) -> np.ndarray:
+    out = np.zeros(room, array.dtype)
+    out[: len(array)] = array
+    return out

@@ -1,0 +1,250 @@
+"""The RNAs of one collection on disk: what is true, whatever else is lost.
+
+A SQLite file in WAL mode. What `upsert` has returned is committed and on disk; all
+that search needs beside it can be rebuilt from here. Knows nothing of search.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, UInt32
+
+from ribolex.dictionary import Codes
+from ribolex.errors import CorruptArtefactError
+from ribolex.rna import Rna
+
+SCHEMA_VERSION = 1
+_APPLICATION = 0x52424C58  # "RBLX": SQLite's application_id of our files
+_SCHEMA = """
+CREATE TABLE facts (json TEXT NOT NULL);
+CREATE TABLE rna (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    sequence TEXT NOT NULL,
+    structure TEXT,
+    metadata TEXT NOT NULL,
+    fvu REAL NOT NULL,
+    features BLOB NOT NULL,
+    pooled BLOB NOT NULL,
+    peaks BLOB NOT NULL
+);
+-- Apart, so that a rebuild need not read past them.
+CREATE TABLE nucleotide_code (
+    id INTEGER PRIMARY KEY REFERENCES rna (id),
+    indptr BLOB NOT NULL,
+    indices BLOB NOT NULL,
+    "values" BLOB NOT NULL
+);
+"""
+_UPSERT = """
+INSERT INTO rna (name, sequence, structure, metadata, fvu, features, pooled, peaks)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (name) DO UPDATE SET
+    sequence = excluded.sequence, structure = excluded.structure,
+    metadata = excluded.metadata, fvu = excluded.fvu,
+    features = excluded.features, pooled = excluded.pooled, peaks = excluded.peaks
+RETURNING id
+"""
+_SELECT = """
+SELECT name, sequence, structure, metadata, fvu, features, pooled, peaks,
+    indptr, indices, "values"
+FROM rna JOIN nucleotide_code USING (id)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class PooledCode:
+    """The pooled code of one RNA with the peaks behind it; features rise strictly."""
+
+    features: UInt32[np.ndarray, " feature"]
+    values: Float32[np.ndarray, " feature"]
+    """Pooled, > 0; neither damped, nor weighted, nor normalised."""
+    peaks: Float32[np.ndarray, " feature"]
+    """The largest value over the nucleotides, however the code is pooled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One RNA as stored."""
+
+    rna: Rna
+    codes: Codes
+    """One row a nucleotide."""
+    pooled: PooledCode
+    """What search compares."""
+    fvu: float
+
+
+class Written(NamedTuple):
+    """What became of one group of records."""
+
+    ids: list[int]
+    """Of each record, in their order; a name keeps its id for life."""
+    n_inserted: int
+    n_updated: int
+
+
+class Records:
+    """The file of one collection. To be used by one thread, the one that opened it.
+
+    Opening raises CorruptArtefactError for what is no such file.
+
+    Attributes:
+        facts: What the collection was made with: a JSON object with n_features, the
+            width of its codes.
+        n_rnas: RNAs stored.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._db = _connect(path)
+        self.facts = _read_facts(self._db, path)
+        self._n_features = int(self.facts["n_features"])
+        self.n_rnas: int = self._db.execute("SELECT count(*) FROM rna").fetchone()[0]
+
+    @staticmethod
+    def create(path: Path, facts: Mapping[str, Any]) -> None:
+        """Writes the file of an empty collection; the path must be free."""
+        db = _connect(path)
+        db.executescript(_SCHEMA)
+        db.execute("INSERT INTO facts VALUES (?)", (json.dumps(facts),))
+        db.execute(f"PRAGMA application_id = {_APPLICATION}")
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        db.close()
+
+    def close(self) -> None:
+        """Closes the file; everything acknowledged is in it."""
+        self._db.close()
+
+    def upsert(self, records: Sequence[Record]) -> Written:
+        """Stores records in one transaction; each replaces the one of its name.
+
+        On return they are on disk. After an error none of them is.
+        """
+        ids, known = [], 0
+        with self._transaction() as db:
+            for record in records:
+                name = (record.rna.name,)
+                found = db.execute("SELECT 1 FROM rna WHERE name = ?", name).fetchone()
+                known += found is not None
+                (rna_id,) = db.execute(_UPSERT, _row(record)).fetchone()
+                db.execute(
+                    "INSERT OR REPLACE INTO nucleotide_code VALUES (?, ?, ?, ?)",
+                    (rna_id, *_pack(record.codes)),
+                )
+                ids.append(rna_id)
+        self.n_rnas += len(ids) - known
+        return Written(ids, len(ids) - known, known)
+
+    def find(self, name: str) -> int | None:
+        """Returns the id of the RNA of that name, if it is there."""
+        row = self._db.execute("SELECT id FROM rna WHERE name = ?", (name,)).fetchone()
+        return None if row is None else int(row[0])
+
+    def names(self, ids: Sequence[int]) -> list[str]:
+        """Returns the names of stored RNAs, in the order of the ids."""
+        statement = "SELECT name FROM rna WHERE id = ?"
+        rows = [self._db.execute(statement, (i,)).fetchone() for i in ids]
+        return [row[0] for row in rows]
+
+    def read(self, rna_id: int) -> Record:
+        """Returns the record of a stored RNA, all its codes included."""
+        row = self._db.execute(f"{_SELECT} WHERE id = ?", (rna_id,)).fetchone()
+        name, sequence, structure, metadata, fvu, *blobs = row
+        indptr, indices, values = blobs[3:]
+        return Record(
+            Rna(name, sequence, structure, json.loads(metadata)),
+            Codes(
+                np.frombuffer(indptr, "<u4").astype(np.int64),
+                np.frombuffer(indices, "<u4"),
+                np.frombuffer(values, "<f4"),
+                self._n_features,
+            ),
+            _unpack_pooled(*blobs[:3]),
+            fvu,
+        )
+
+    def scan(self) -> Iterator[tuple[int, PooledCode]]:
+        """Yields id and pooled code of every RNA, in the order of ids."""
+        statement = "SELECT id, features, pooled, peaks FROM rna ORDER BY id"
+        for rna_id, *blobs in self._db.execute(statement):
+            yield rna_id, _unpack_pooled(*blobs)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._db
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+
+def _read_facts(db: sqlite3.Connection, path: Path) -> dict[str, Any]:
+    """Returns what a collection was made with.
+
+    Raises:
+        CorruptArtefactError: the file is no collection, or of another version.
+    """
+    try:
+        (application,) = db.execute("PRAGMA application_id").fetchone()
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if application != _APPLICATION:
+            raise CorruptArtefactError(path, "is no collection of Ribolex")
+        if version != SCHEMA_VERSION:
+            raise CorruptArtefactError(
+                path, f"schema version {version}, expected {SCHEMA_VERSION}"
+            )
+        (text,) = db.execute("SELECT json FROM facts").fetchone()
+    except sqlite3.DatabaseError as error:
+        raise CorruptArtefactError(path, f"not readable: {error}") from error
+    facts: dict[str, Any] = json.loads(text)
+    return facts
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        # FULL: a commit is on disk before it returns, power cuts included.
+        db.execute("PRAGMA synchronous = FULL")
+    except sqlite3.DatabaseError as error:
+        db.close()
+        raise CorruptArtefactError(path, f"not readable: {error}") from error
+    return db
+
+
+def _row(record: Record) -> tuple[object, ...]:
+    rna, pooled = record.rna, record.pooled
+    return (
+        rna.name,
+        rna.sequence,
+        rna.structure,
+        json.dumps(dict(rna.metadata), ensure_ascii=False),
+        record.fvu,
+        pooled.features.astype("<u4").tobytes(),
+        pooled.values.astype("<f4").tobytes(),
+        pooled.peaks.astype("<f4").tobytes(),
+    )
+
+
+def _pack(codes: Codes) -> tuple[bytes, bytes, bytes]:
+    return (
+        codes.indptr.astype("<u4").tobytes(),
+        codes.indices.astype("<u4").tobytes(),
+        codes.values.astype("<f4").tobytes(),
+    )
+
+
+def _unpack_pooled(features: bytes, values: bytes, peaks: bytes) -> PooledCode:
+    return PooledCode(
+        np.frombuffer(features, "<u4"),
+        np.frombuffer(values, "<f4"),
+        np.frombuffer(peaks, "<f4"),
+    )

@@ -1,0 +1,260 @@
+"""All collections of a data folder, each on a thread of its own.
+
+The thread owns the collection: whatever is asked of it is done there, one thing after
+the other, so that no lock is needed and no coroutine blocks. Knows nothing of
+messages, or of what is done with a collection.
+"""
+
+import asyncio
+import fcntl
+import logging
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from ribolex.dictionary import Dictionary
+from ribolex.errors import (
+    CollectionExistsError,
+    CollectionNotFoundError,
+    CorruptArtefactError,
+    InvalidRequestError,
+    NotReadyError,
+    RibolexError,
+)
+from ribolex.server.index.collection import Collection, Facts
+from ribolex.server.index.measure import SearchMeasure
+
+_LOG = logging.getLogger(__name__)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_COMING, _GOING = ".coming-", ".going-"
+_LOCK = ".lock"
+
+Result = TypeVar("Result")
+FindDictionary = Callable[[str, int], Awaitable[Dictionary]]
+"""Gives the dictionary of a name and version, or raises."""
+
+
+class Summary(NamedTuple):
+    """A collection's facts and its size."""
+
+    facts: Facts
+    n_rnas: int
+
+
+class _Owner:
+    """A thread and the collection that lives in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.loading = asyncio.Lock()
+        self.is_gone = False
+        self._thread = ThreadPoolExecutor(1, f"ribolex-{folder.name}")
+        self._collection: Collection | None = None
+
+    async def run(self, job: Callable[[Collection], Result]) -> Result:
+        """Returns what a job gives, done in the thread after all before it."""
+        if self.is_gone:
+            raise CollectionNotFoundError(self.folder.name)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._do, job)
+
+    async def close(self) -> None:
+        """Waits for the jobs in line and closes the collection."""
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._thread, self._shut)
+        self._thread.shutdown(wait=False)
+
+    def _do(self, job: Callable[[Collection], Result]) -> Result:
+        if self.is_gone:
+            raise CollectionNotFoundError(self.folder.name)
+        if self._collection is None:
+            self._collection = Collection(self.folder)
+        return job(self._collection)
+
+    def _shut(self) -> None:
+        self.is_gone = True
+        if self._collection is not None:
+            self._collection.close()
+
+
+class CollectionStore:
+    """The collections in a folder. For one event loop; `close` it in the end.
+
+    The folder is locked: a second server is refused.
+    """
+
+    def __init__(
+        self, root: Path, measure: SearchMeasure, find_dictionary: FindDictionary
+    ) -> None:
+        self._root = root
+        self._measure = measure
+        self._find_dictionary = find_dictionary
+        self._owners: dict[str, _Owner] = {}
+        root.mkdir(parents=True, exist_ok=True)
+        self._lock = _locked(root)
+
+    @property
+    def measure(self) -> SearchMeasure:
+        """How new collections measure likeness."""
+        return self._measure
+
+    async def open(self) -> None:
+        """Opens every collection in the folder and builds its index.
+
+        One that cannot be opened is logged; using it says what is wrong.
+        """
+        folders = await asyncio.to_thread(_tidy, self._root)
+        for folder in folders:
+            self._owners[folder.name] = owner = _Owner(folder)
+            try:
+                await self._load(owner)
+            except RibolexError as error:
+                _LOG.error("collection %s cannot be opened: %s", folder.name, error)
+
+    async def create(
+        self, name: str, dictionary: Dictionary, measure: SearchMeasure
+    ) -> Summary:
+        """Makes an empty collection, on disk when this returns.
+
+        Raises:
+            InvalidRequestError: the name cannot be one.
+            CollectionExistsError: it is taken.
+        """
+        if not _NAME.fullmatch(name):
+            raise InvalidRequestError(
+                "name",
+                f"{name!r} is no collection name, expected 1 to 64 of a-z, A-Z, 0-9, "
+                "'-', '_', '.', the first a letter or digit",
+            )
+        facts = Facts.of(name, dictionary, measure)
+        await asyncio.to_thread(_create, self._root, facts)
+        self._owners[name] = _Owner(self._root / name)
+        _LOG.info("collection %s made for %s", name, dictionary.ref)
+        return Summary(facts, 0)
+
+    async def summary(self, name: str) -> Summary:
+        """Returns the facts of one collection.
+
+        Raises:
+            CollectionNotFoundError: there is none of that name.
+            CorruptArtefactError: its file is damaged.
+        """
+        return await self._owner(name).run(_summary)
+
+    async def list(self) -> Sequence[Summary]:
+        """Returns all collections by name; damaged ones are left out."""
+        found = []
+        for _, owner in sorted(self._owners.items()):
+            try:
+                found.append(await owner.run(_summary))
+            except (CorruptArtefactError, CollectionNotFoundError):
+                continue
+        return found
+
+    async def delete(self, name: str) -> int:
+        """Deletes a collection for good; returns how many RNAs it had.
+
+        Raises:
+            CollectionNotFoundError: there is none of that name.
+        """
+        owner = self._owner(name)
+        try:
+            n_rnas = (await owner.run(_summary)).n_rnas
+        except CorruptArtefactError:
+            n_rnas = 0
+        if self._owners.pop(name, None) is None:
+            raise CollectionNotFoundError(name)
+        await owner.close()
+        await asyncio.to_thread(_delete, owner.folder)
+        _LOG.info("collection %s deleted, n_rnas %d", name, n_rnas)
+        return n_rnas
+
+    async def run(self, name: str, job: Callable[[Collection], Result]) -> Result:
+        """Returns what a job gives that is done to a collection in its thread.
+
+        Raises:
+            CollectionNotFoundError: there is none of that name.
+            RibolexError: it cannot be opened, or what the job raises.
+        """
+        owner = self._owner(name)
+        await self._load(owner)
+        return await owner.run(job)
+
+    async def close(self) -> None:
+        """Closes all collections after what is in line for them."""
+        for owner in self._owners.values():
+            await owner.close()
+        self._owners.clear()
+        os.close(self._lock)
+
+    def _owner(self, name: str) -> _Owner:
+        owner = self._owners.get(name)
+        if owner is None:
+            raise CollectionNotFoundError(name)
+        return owner
+
+    async def _load(self, owner: _Owner) -> None:
+        async with owner.loading:
+            if await owner.run(lambda collection: collection.is_loaded):
+                return
+            facts = (await owner.run(_summary)).facts
+            dictionary = await self._find_dictionary(facts.dictionary, facts.version)
+            await owner.run(lambda collection: collection.load(dictionary))
+            _LOG.info("collection %s opened", facts.name)
+
+
+def _summary(collection: Collection) -> Summary:
+    return Summary(collection.facts, collection.n_rnas)
+
+
+def _locked(root: Path) -> int:
+    """Returns the descriptor that holds the folder's lock until it is closed."""
+    descriptor = os.open(root / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise NotReadyError(f"another server uses the data folder {root}") from error
+    return descriptor
+
+
+def _tidy(root: Path) -> list[Path]:
+    """Removes what a killed server left half-made; returns the collections."""
+    for pattern in (f"{_COMING}*", f"{_GOING}*"):
+        for left in root.glob(pattern):
+            shutil.rmtree(left)
+    return sorted(p for p in root.iterdir() if p.is_dir() and _NAME.fullmatch(p.name))
+
+
+def _create(root: Path, facts: Facts) -> None:
+    coming = root / f"{_COMING}{uuid.uuid4().hex}"
+    coming.mkdir()
+    Collection.create(coming, facts)
+    _sync(coming)
+    try:
+        # A folder that is not empty is never replaced, so only one of two makers wins.
+        coming.rename(root / facts.name)
+    except OSError as error:
+        shutil.rmtree(coming)
+        raise CollectionExistsError(facts.name) from error
+    _sync(root)
+
+
+def _delete(folder: Path) -> None:
+    going = folder.with_name(f"{_GOING}{uuid.uuid4().hex}")
+    folder.rename(going)
+    _sync(folder.parent)
+    shutil.rmtree(going)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,137 @@
+"""DictionaryService: what dictionaries there are, and what their features mean."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc
+
+from ribolex.dictionary import Dictionary
+from ribolex.errors import (
+    FeatureNotFoundError,
+    IncompatibleDictionaryError,
+    InvalidRequestError,
+)
+from ribolex.server.convert import codes as convert
+from ribolex.server.convert import dictionary as encode
+from ribolex.server.services.gate import Backend, Gate
+from ribolex.v1 import dictionary_pb2, dictionary_pb2_grpc
+
+_MAX_SHOWN = 100
+_DEFAULT_SHOWN = 5
+
+
+class DictionaryService(dictionary_pb2_grpc.DictionaryServiceServicer):
+    """Looks into dictionaries; changes nothing."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+
+    async def ListDictionaries(  # noqa: N802
+        self,
+        request: dictionary_pb2.ListDictionariesRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> dictionary_pb2.ListDictionariesResponse:
+        """Lists all versions of all dictionaries, a page at a time."""
+        dictionaries = self._gate.enter().dictionaries
+        page = convert.decode_page(request.page_size, request.page_token)
+        entries = await dictionaries.list()
+        found, token = convert.cut_page(entries, page, lambda entry: entry.ref)
+        return dictionary_pb2.ListDictionariesResponse(
+            dictionaries=[
+                encode.encode_entry(entry, is_default=dictionaries.is_default(entry))
+                for entry in found
+            ],
+            next_page_token=token,
+        )
+
+    async def GetFeature(  # noqa: N802
+        self,
+        request: dictionary_pb2.GetFeatureRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> dictionary_pb2.GetFeatureResponse:
+        """Gives what is known about one feature."""
+        backend = self._gate.enter()
+        n_examples = n_nearest = _DEFAULT_SHOWN
+        if request.HasField("max_examples"):
+            n_examples = _limited(request.max_examples, "max_examples")
+        if request.HasField("max_nearest"):
+            n_nearest = _limited(request.max_nearest, "max_nearest")
+        ref = request.dictionary
+        shelved = await backend.dictionaries.get(ref.name, ref.version)
+        dictionary = shelved.dictionary
+        _check_feature(request.feature, dictionary)
+        if request.collection:
+            examples = await _stored_examples(backend, request, dictionary, n_examples)
+        else:
+            published = dictionary.features.examples_of(request.feature)[:n_examples]
+            examples = [encode.encode_published(each) for each in published]
+        nearest = await asyncio.to_thread(
+            shelved.atoms.near_feature, request.feature, n_nearest
+        )
+        return dictionary_pb2.GetFeatureResponse(
+            dictionary=convert.encode_ref(dictionary.name, dictionary.version),
+            feature=encode.encode_feature(dictionary, request.feature),
+            examples=examples,
+            nearest=encode.encode_neighbours(nearest, dictionary),
+        )
+
+    async def NearestFeatures(  # noqa: N802
+        self,
+        request: dictionary_pb2.NearestFeaturesRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> dictionary_pb2.NearestFeaturesResponse:
+        """Finds the features with the nearest decoder directions."""
+        backend = self._gate.enter()
+        top_k = convert.decode_count(request.top_k, "top_k", default=10, limit=1000)
+        ref = request.dictionary
+        shelved = await backend.dictionaries.get(ref.name, ref.version)
+        dictionary = shelved.dictionary
+        query = request.WhichOneof("query")
+        if query == "feature":
+            _check_feature(request.feature, dictionary)
+            nearest = await asyncio.to_thread(
+                shelved.atoms.near_feature, request.feature, top_k
+            )
+        elif query == "activation":
+            vector = encode.decode_activation(request.activation, dictionary)
+            vector = vector - dictionary.sae.b_dec.cpu().numpy()
+            nearest = await asyncio.to_thread(shelved.atoms.near, vector, top_k)
+        else:
+            raise InvalidRequestError("query", "expected a feature or an activation")
+        return dictionary_pb2.NearestFeaturesResponse(
+            dictionary=convert.encode_ref(dictionary.name, dictionary.version),
+            features=encode.encode_neighbours(nearest, dictionary),
+        )
+
+
+async def _stored_examples(
+    backend: Backend,
+    request: dictionary_pb2.GetFeatureRequest,
+    dictionary: Dictionary,
+    limit: int,
+) -> list[dictionary_pb2.FeatureExample]:
+    """Returns the examples of a feature in a collection, if it is indexed so."""
+    facts = (await backend.collections.summary(request.collection)).facts
+    if facts.content_id != dictionary.content_id:
+        raise IncompatibleDictionaryError(
+            dictionary.ref,
+            f"the dictionary of collection {facts.name!r}",
+            f"{facts.dictionary}@{facts.version}",
+            "the same",
+        )
+    found = await backend.collections.run(
+        facts.name, lambda collection: collection.examples(request.feature, limit)
+    )
+    return [encode.encode_stored(example) for example in found]
+
+
+def _check_feature(feature: int, dictionary: Dictionary) -> None:
+    n_features = dictionary.sae.n_features
+    if feature >= n_features:
+        raise FeatureNotFoundError(feature, dictionary.ref, n_features)
+
+
+def _limited(number: int, field: str) -> int:
+    return convert.decode_count(number, field, default=0, limit=_MAX_SHOWN)

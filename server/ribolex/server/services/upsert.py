@@ -1,0 +1,163 @@
+"""One call of UpsertRnas: RNAs read, encoded and stored, batch after batch."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from ribolex.dictionary import Dictionary
+from ribolex.errors import InvalidRequestError
+from ribolex.rna import Rna
+from ribolex.server.convert import codes as convert
+from ribolex.server.convert.collection import decode_rna
+from ribolex.server.engine.encoding import Encoding, Recipe
+from ribolex.server.engine.front import Order
+from ribolex.server.index.collection import Encoded
+from ribolex.server.index.intake import check_rna
+from ribolex.server.services.gate import Backend
+from ribolex.server.services.streaming import in_order, until_drained
+from ribolex.v1 import collection_pb2
+
+_IN_FLIGHT = 4
+"""Batches at work: one is stored while others are encoded."""
+_MAX_REJECTIONS = 1000
+
+
+class _Part(NamedTuple):
+    """Some RNAs of one message, few enough to be encoded and stored together."""
+
+    rnas: Sequence[Rna]
+    in_message: int
+    """Place of the first of them in its message."""
+    in_stream: int
+    """Place of the first of them among all of the stream."""
+
+
+class _Fault(NamedTuple):
+    """An RNA of a part that is refused."""
+
+    place: int
+    """In the part."""
+    error: InvalidRequestError
+
+
+class _Ready(NamedTuple):
+    """What became of a part before it is stored."""
+
+    rnas: list[Encoded]
+    faults: list[_Fault]
+    queue_s: float
+    batches: dict[int, float]
+
+
+class Upsert:
+    """One call and its counts so far."""
+
+    def __init__(self, backend: Backend, deadline_s: float | None) -> None:
+        self._backend = backend
+        self._deadline_s = deadline_s
+        self._collection = ""
+        self._dictionary: Dictionary | None = None
+        self._queue_s = 0.0
+        self._batches: dict[int, float] = {}
+        self._response = collection_pb2.UpsertRnasResponse()
+
+    async def run(
+        self,
+        requests: AsyncIterator[collection_pb2.UpsertRnasRequest],
+        draining: asyncio.Event,
+    ) -> collection_pb2.UpsertRnasResponse:
+        """Returns the answer, once all that it counts is stored.
+
+        Raises:
+            InvalidRequestError: the stream does not say which collection it is for.
+            CollectionNotFoundError: it is not, or no longer, there.
+            NotReadyError: the server drains; what was stored stays stored.
+        """
+        begun_s = time.monotonic()
+        parts = self._parts(until_drained(requests, draining))
+        async for part, ready in in_order(parts, self._encode, in_flight=_IN_FLIGHT):
+            await self._store(part, ready)
+        if not self._collection:
+            raise InvalidRequestError("collection", "the stream had no message")
+        total_s = time.monotonic() - begun_s
+        timing = convert.encode_timing(self._queue_s, self._batches, total_s)
+        self._response.timing.CopyFrom(timing)
+        return self._response
+
+    async def _parts(
+        self, requests: AsyncIterator[collection_pb2.UpsertRnasRequest]
+    ) -> AsyncGenerator[_Part, None]:
+        size, in_stream = self._backend.max_sequences, 0
+        async for request in requests:
+            await self._settle_collection(request.collection)
+            for start in range(0, len(request.rnas), size):
+                rnas = [decode_rna(rna) for rna in request.rnas[start : start + size]]
+                yield _Part(rnas, start, in_stream + start)
+            in_stream += len(request.rnas)
+
+    async def _settle_collection(self, name: str) -> None:
+        """Learns from the first message which collection the stream is for."""
+        if self._collection:
+            if name not in ("", self._collection):
+                raise InvalidRequestError(
+                    "collection", f"{name!r}, expected {self._collection!r} as before"
+                )
+            return
+        if not name:
+            raise InvalidRequestError("collection", "required in the first message")
+        facts = (await self._backend.collections.summary(name)).facts
+        found = await self._backend.dictionaries.fitting(
+            facts.dictionary, facts.version
+        )
+        self._collection, self._dictionary = name, found.dictionary
+
+    async def _encode(self, part: _Part) -> _Ready:
+        dictionary = self._dictionary
+        assert dictionary is not None  # a part comes after its collection is settled
+        faults, sound = [], []
+        for place, rna in enumerate(part.rnas):
+            try:
+                check_rna(rna, f"rnas[{part.in_message + place}]")
+                sound.append(place)
+            except InvalidRequestError as error:
+                faults.append(_Fault(place, error))
+        order = Order(
+            [part.rnas[place].sequence for place in sound],
+            dictionary,
+            Recipe(dictionary.sae.k, None),
+            deadline_s=self._deadline_s,
+            is_patient=True,
+            where=lambda i: f"rnas[{part.in_message + sound[i]}].sequence",
+        )
+        answer = await self._backend.engine.encode(order)
+        ready = []
+        for place, sequence, outcome in zip(
+            sound, answer.sequences, answer.outcomes, strict=True
+        ):
+            if isinstance(outcome, Encoding):
+                rna = replace(part.rnas[place], sequence=sequence)
+                ready.append(Encoded(rna, outcome.codes, outcome.fvu))
+            else:
+                faults.append(_Fault(place, outcome))
+        return _Ready(ready, sorted(faults), answer.queue_s, answer.batches)
+
+    async def _store(self, part: _Part, ready: _Ready) -> None:
+        written = await self._backend.collections.run(
+            self._collection, lambda collection: collection.upsert(ready.rnas)
+        )
+        self._queue_s = max(self._queue_s, ready.queue_s)
+        self._batches |= ready.batches
+        self._response.n_inserted += written.n_inserted
+        self._response.n_updated += written.n_updated
+        self._response.n_rejected += len(ready.faults)
+        room = _MAX_REJECTIONS - len(self._response.rejections)
+        for place, error in ready.faults[: max(0, room)]:
+            self._response.rejections.add(
+                index=part.in_stream + place,
+                name=part.rnas[place].name,
+                rejection=convert.encode_rejection(error),
+            )
