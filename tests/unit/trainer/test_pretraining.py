@@ -17,7 +17,7 @@ from ribolex.trainer.pretraining.corpus import FramedRnas
 from ribolex.trainer.pretraining.launch import PretrainingData, launch
 from ribolex.trainer.pretraining.loop import PretrainingPlan, rate_at, read_checkpoint
 from ribolex.trainer.pretraining.losses import alignment_contrast_loss, masked_lm_loss
-from ribolex.trainer.pretraining.scores import ContextModel, choose_hidden
+from ribolex.trainer.pretraining.scores import ContextModel, choose_letters, spoil
 
 
 def random_rows(n_families: int = 4, members: int = 5) -> list[AlignmentRow]:
@@ -119,12 +119,12 @@ def test_rate_warms_up_holds_and_falls() -> None:
 
 def test_context_model_beats_unigram_where_context_decides() -> None:
     sequences = ["ACGU" * 20] * 5
-    hidden = choose_hidden(sequences)
+    chosen = choose_letters(sequences)
     models = ContextModel.of_every_reach(sequences, 1)
-    unigram, context = (model.score(sequences, hidden) for model in models)
+    unigram, context = (model.score(sequences, chosen) for model in models)
     assert unigram.cross_entropy == pytest.approx(np.log(4), abs=1e-3)
     assert context.accuracy == 1.0
-    assert context.n_nucleotides == sum(len(places) for places in hidden)
+    assert context.n_nucleotides == sum(len(places) for places in chosen)
 
 
 def small_run(
@@ -148,6 +148,22 @@ def small_run(
         compiled=False,
     )
     return plan, PretrainingData([table], aligned, table)
+
+
+def test_spoiling_keeps_to_the_chosen_letters_and_their_shares() -> None:
+    sequences = ["ACGU" * 100] * 40
+    chosen = choose_letters(sequences)
+    spoiled = spoil(sequences, chosen)
+    n_chosen = sum(map(len, chosen))
+    assert sum(map(len, spoiled.masked)) / n_chosen == pytest.approx(0.8, abs=0.03)
+    n_changed = 0
+    for rna, (before, after) in enumerate(
+        zip(sequences, spoiled.sequences, strict=True)
+    ):
+        changed = {i for i in range(len(before)) if before[i] != after[i]}
+        assert changed <= set(chosen[rna]) - set(spoiled.masked[rna])
+        n_changed += len(changed)
+    assert n_changed / n_chosen == pytest.approx(0.075, abs=0.02)
 
 
 @pytest.mark.slow
@@ -177,7 +193,7 @@ def test_written_model_opens_and_its_card_states_what_was_measured(
     lm = load_lm(tmp_path / "run/tiny")
     card = (tmp_path / "run/tiny/README.md").read_text()
     assert lm.digest in card
-    assert f"| tiny | {scores.lm.cross_entropy:.3f} |" in card
+    assert f"| tiny, all masked | {scores.lm_masked.cross_entropy:.3f} |" in card
     assert (tmp_path / "run/tiny/families.txt").read_text().split() == [
         "RF0", "RF1", "RF2", "RF3",
     ]  # fmt: skip

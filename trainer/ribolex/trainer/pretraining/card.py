@@ -19,8 +19,9 @@ from ribolex.trainer.pretraining.loop import (
 from ribolex.trainer.pretraining.scores import (
     ContextModel,
     LetterScore,
-    choose_hidden,
+    choose_letters,
     score_lm,
+    spoil,
 )
 
 _LONGEST_REACH = 4
@@ -32,6 +33,9 @@ class CardScores(NamedTuple):
     """Letter prediction on the validation RNAs."""
 
     lm: LetterScore
+    """With letters spoiled as in training."""
+    lm_masked: LetterScore
+    """With all chosen letters masked."""
     unigram: LetterScore
     context: LetterScore
     """The best of the context models on these very RNAs."""
@@ -44,16 +48,21 @@ def measure(lm: LanguageModel, data: PretrainingData) -> CardScores:
     """Returns the model's score and its baselines' on all validation RNAs that fit."""
     held_out = [rna.sequence for rna in read_rnas(data.validation)]
     held_out = [sequence for sequence in held_out if len(sequence) <= MAX_NUCLEOTIDES]
-    hidden = choose_hidden(held_out)
+    chosen = choose_letters(held_out)
     training = [rna.sequence for rna in read_rnas(data.rnas[0])]
     scored = [
-        (model.score(held_out, hidden), model.reach)
+        (model.score(held_out, chosen), model.reach)
         for model in ContextModel.of_every_reach(training, _LONGEST_REACH)
     ]
     best, reach = min(scored, key=lambda pair: pair[0].cross_entropy)
     unigram = scored[0][0]
     return CardScores(
-        score_lm(lm, held_out, hidden), unigram, best, reach, len(held_out)
+        score_lm(lm, held_out, chosen, spoil(held_out, chosen)),
+        score_lm(lm, held_out, chosen),
+        unigram,
+        best,
+        reach,
+        len(held_out),
     )
 
 
@@ -127,13 +136,16 @@ no family or clan of the validation RNAs was trained on.
 
 ## Letter prediction on families that it never saw
 
-15 % of the A, C, G, U of each RNA are masked at once and predicted
-({scores.lm.n_nucleotides:,} letters). The context models are counted on
-`{data.rnas[0].name}` and see the true letters around the hidden one.
+15 % of the A, C, G, U of each RNA are predicted ({scores.lm.n_nucleotides:,} letters).
+They are spoiled at once: as in training (80 % masked, 10 % a random letter, 10 % left),
+which is how masked language models are usually reported, or all masked, which leaves
+nothing to read off. The context models are counted on `{data.rnas[0].name}` and see the
+true letters around each one.
 
 | model | cross-entropy (nats) | right |
 |---|---|---|
-{_row(lm.name, scores.lm)}
+{_row(f"{lm.name}, spoiled as in training", scores.lm)}
+{_row(f"{lm.name}, all masked", scores.lm_masked)}
 {_row(f"context model, {scores.reach} letters a side (best of 0 to 4)", scores.context)}
 {_row("unigram", scores.unigram)}
 

@@ -17,7 +17,7 @@ from ribolex.lm import MAX_NUCLEOTIDES, LanguageModel
 from ribolex.rna import Rna, read_alignment_rows, read_rnas
 from ribolex.trainer.pretraining.corpus import FramedRnas
 from ribolex.trainer.pretraining.loop import Pretraining, PretrainingPlan
-from ribolex.trainer.pretraining.scores import choose_hidden, score_lm
+from ribolex.trainer.pretraining.scores import choose_letters, score_lm, spoil
 
 _SCORED_RNAS = 400
 
@@ -84,13 +84,16 @@ def _run(
     aligned = FramedRnas.of_alignments(read_alignment_rows(data.aligned))
     validation = spread(read_rnas(data.validation), _SCORED_RNAS)
     sequences = [rna.sequence for rna in validation]
-    hidden = choose_hidden(sequences)
+    chosen = choose_letters(sequences)
+    spoiled = spoil(sequences, chosen)
 
     def score(lm: LanguageModel) -> Mapping[str, float]:
-        result = score_lm(lm, sequences, hidden)
+        result = score_lm(lm, sequences, chosen, spoiled)
+        masked = score_lm(lm, sequences, chosen)
         return {
             "validation_cross_entropy": round(result.cross_entropy, 4),
             "validation_accuracy": round(result.accuracy, 4),
+            "validation_masked_cross_entropy": round(masked.cross_entropy, 4),
         }
 
     Pretraining(plan, rnas, aligned, out, score).run(stop_at)
