@@ -88,7 +88,7 @@ class BatchSource:
     def _draw_singles(self) -> Batch:
         ranked, generator = self._rnas, self._generator
         first = ranked.draw(generator)
-        length = self._crop_length(ranked.lengths[first])
+        length = self._crop_length(int(ranked.lengths[first]))
         crops = []
         for _ in range(max(1, self._plan.n_tokens // length)):
             rna = ranked.draw_near(first, length, generator)
@@ -98,12 +98,12 @@ class BatchSource:
         return self._mask(np.stack(crops), none, none)
 
     def _crop_length(self, length: int) -> int:
-        return int(min(length, self._plan.longest))
+        return min(length, self._plan.longest)
 
     def _draw_pairs(self) -> Batch | None:
         ranked, generator = self._aligned, self._generator
         first = ranked.draw(generator)
-        length = self._crop_length(ranked.lengths[first])
+        length = self._crop_length(int(ranked.lengths[first]))
         wanted = max(1, self._plan.n_tokens // length // 2)
         crops, columns = [], []
         for _ in range(wanted * _TRIES):

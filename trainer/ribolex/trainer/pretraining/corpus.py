@@ -5,7 +5,6 @@ Knows nothing of masking, batches or models.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 from jaxtyping import Float64, Int32, Int64, UInt8
@@ -36,7 +35,7 @@ class FramedRnas:
         return np.diff(self.offsets)
 
     @classmethod
-    def of_rnas(cls, tables: Iterable[Iterable[Rna]]) -> Self:
+    def of_rnas(cls, tables: Iterable[Iterable[Rna]]) -> "FramedRnas":
         """Returns the RNAs of all tables, without columns.
 
         A family is a `family_acc` of one table, so that a large table of a family
@@ -52,7 +51,7 @@ class FramedRnas:
         return cls._concatenate([family for family, _ in pairs], arrays, columns)
 
     @classmethod
-    def of_alignments(cls, rows: Iterable[AlignmentRow]) -> Self:
+    def of_alignments(cls, rows: Iterable[AlignmentRow]) -> "FramedRnas":
         """Returns family members with the alignment column of each nucleotide."""
         families, arrays, columns = [], [], []
         for row in rows:
@@ -71,7 +70,7 @@ class FramedRnas:
         families: Sequence[str],
         arrays: Sequence[UInt8[np.ndarray, " _token"]],
         columns: Sequence[Int32[np.ndarray, " _token"]],
-    ) -> Self:
+    ) -> "FramedRnas":
         numbers = {family: i for i, family in enumerate(sorted(set(families)))}
         offsets = np.cumsum([0, *(len(tokens) for tokens in arrays)], dtype=np.int64)
         return cls(

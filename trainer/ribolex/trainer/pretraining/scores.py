@@ -7,7 +7,7 @@ with all of them masked, which leaves nothing to read off. Knows nothing of trai
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -94,7 +94,10 @@ class ContextModel:
     """
 
     def __init__(
-        self, sequences: Sequence[str], reach: int, shorter: Self | None = None
+        self,
+        sequences: Sequence[str],
+        reach: int,
+        shorter: "ContextModel | None" = None,
     ) -> None:
         self.reach = reach
         self._shorter = shorter
@@ -105,9 +108,11 @@ class ContextModel:
         self._counts = np.bincount(cells, minlength=4 * n_contexts).reshape(-1, 4)
 
     @classmethod
-    def of_every_reach(cls, sequences: Sequence[str], longest: int) -> list[Self]:
+    def of_every_reach(
+        cls, sequences: Sequence[str], longest: int
+    ) -> list["ContextModel"]:
         """Returns the models of reach 0 to `longest`, each smoothed by the former."""
-        models: list[Self] = []
+        models: list[ContextModel] = []
         for reach in range(longest + 1):
             models.append(cls(sequences, reach, models[-1] if models else None))
         return models
