@@ -49,7 +49,10 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_registry(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     """Gives a registry: tiny@1 (current), tiny@2, and other@1 for another model."""
-    root, staging = tmp_path_factory.mktemp("registry"), tmp_path_factory.mktemp("staged")
+    root, staging = (
+        tmp_path_factory.mktemp("registry"),
+        tmp_path_factory.mktemp("staged"),
+    )
     registry = FolderRegistry(root)
     lm = load_lm(tiny_model)
     for seed, name, digest in (
@@ -70,13 +73,20 @@ def random_dictionary(seed: int, lm_digest: str) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(seed)
     decoder = torch.randn(N_FEATURES, 32, generator=generator)
     decoder /= decoder.norm(dim=1, keepdim=True)
-    sae = Sae(decoder.T.contiguous(), torch.zeros(N_FEATURES), decoder, torch.zeros(32), K)
+    sae = Sae(
+        decoder.T.contiguous(), torch.zeros(N_FEATURES), decoder, torch.zeros(32), K
+    )
     random = np.random.default_rng(seed)
-    numbers = random.random((4, N_FEATURES), np.float32) + np.float32(0.1)
-    evidence = evidence_json([Evidence("type:tRNA", "enrichment", 3.0, 0.01, 1.0, 25, 4)])
+    density, mean, largest, idf = random.random((4, N_FEATURES), np.float32) + 0.1
+    evidence = evidence_json(
+        [Evidence("type:tRNA", "enrichment", 3.0, 0.01, 1.0, 25, 4)]
+    )
     examples = examples_json([Example("ex", 2.5, (0, 3), "ACGU", {"family": "tRNA"})])
     features = FeatureTable(
-        *numbers,
+        density,
+        mean,
+        largest,
+        idf,
         tuple(f"feature {i} of seed {seed}" for i in range(N_FEATURES)),
         (evidence,) * N_FEATURES,
         (examples,) * N_FEATURES,
@@ -84,9 +94,9 @@ def random_dictionary(seed: int, lm_digest: str) -> dict[str, Any]:
     top = sae.encode(torch.randn(4, 32, generator=generator))
     codes = Codes.from_topk(top.indices.numpy(), top.values.numpy(), N_FEATURES)
     identity = Identity(
-        "tiny", lm_digest, LAYER, "normed", "nucleotide", "sae", "topk", K, 32, N_FEATURES,
-        Standardisation((0.0,) * 32, (1.0,) * 32), "1" * 64, seed, "CC0-1.0",
-        {"fvu": 0.25, "l0": 6.0},
+        "tiny", lm_digest, LAYER, "normed", "nucleotide", "sae", "topk", K, 32,
+        N_FEATURES, Standardisation((0.0,) * 32, (1.0,) * 32), "1" * 64, seed,
+        "CC0-1.0", {"fvu": 0.25, "l0": 6.0},
     )  # fmt: skip
     panel = Panel(("one",), ("ACGU",), codes)
     return {"identity": identity, "sae": sae, "features": features, "panel": panel}
@@ -96,7 +106,9 @@ def random_dictionary(seed: int, lm_digest: str) -> dict[str, Any]:
 def serving(settings: ServerSettings) -> Iterator[str]:
     """Runs a server in a thread of this process; gives its address."""
     ready: Future[str] = Future()
-    handles: queue.Queue[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = queue.Queue()
+    handles: queue.Queue[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = (
+        queue.Queue()
+    )
 
     async def run() -> None:
         stop = asyncio.Event()
@@ -128,7 +140,7 @@ def running_server(
     settings = ServerSettings(
         port=0,
         model=str(tiny_model),
-        registry=tiny_registry,
+        registry=str(tiny_registry),
         dictionary="tiny",
         data=tmp_path_factory.mktemp("data"),
         max_nucleotides=200,

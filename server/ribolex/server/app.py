@@ -161,9 +161,9 @@ async def _load(settings: ServerSettings) -> Backend:
     _check_length(settings, lm)
     _LOG.info("model %s loaded, digest %s", lm.name, lm.digest[:12])
     registry = registry_at(settings.registry)
-    default = settings.dictionary or await asyncio.to_thread(
-        choose_default, registry, lm
-    )
+    default = settings.dictionary
+    if not default:
+        default = await asyncio.to_thread(choose_default, registry, lm)
     parse_ref(default)
     dictionaries = Dictionaries(registry, lm, default, settings.device)
 
@@ -172,7 +172,7 @@ async def _load(settings: ServerSettings) -> Backend:
 
     found = await dictionaries.fitting()
     _LOG.info("dictionary %s loaded, the default", found.dictionary.ref)
-    collections = CollectionStore(settings.data, SearchMeasure(), find)
+    collections = CollectionStore(settings.data.expanduser(), SearchMeasure(), find)
     await collections.open()
     queue: Queue[Computed] = Queue(
         max_tokens=settings.max_queue_tokens,

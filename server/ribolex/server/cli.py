@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from ribolex.server.settings import ServerSettings
 
 
+_LOG = logging.getLogger(__name__)
+
+
 def register(app: typer.Typer) -> None:
     """Adds `serve` to the `ribolex` command."""
     # Options are read by the settings themselves: each is told once, there.
@@ -31,19 +34,35 @@ def register(app: typer.Typer) -> None:
 
 def serve(context: typer.Context) -> None:
     """Starts a server with the options in `context` and returns when it has ended."""
-    from pydantic_settings import CliApp
-
     from ribolex.errors import RibolexError
-    from ribolex.server.settings import ServerSettings
 
-    settings = CliApp.run(ServerSettings, cli_args=context.args)
+    settings = _read_settings(context.args)
     _configure_logging(settings)
     try:
         asyncio.run(_run(settings))
     except (RibolexError, OSError) as error:
-        logging.getLogger(__name__).debug("cannot serve", exc_info=True)
+        _LOG.debug("cannot serve", exc_info=True)
         print(f"ribolex serve: {error}", file=sys.stderr)
         raise typer.Exit(1) from error
+
+
+def _read_settings(arguments: list[str]) -> "ServerSettings":
+    """Returns the settings; ends the program if they cannot be read."""
+    from pydantic import ValidationError
+    from pydantic_settings import CliApp
+
+    from ribolex.server.settings import ServerSettings
+
+    try:
+        return CliApp.run(ServerSettings, cli_args=arguments)
+    except ValidationError as error:
+        for fault in error.errors():
+            name = str(fault["loc"][0]).replace("_", "-")
+            print(
+                f"ribolex serve: --{name}: {fault['msg']}, got {fault['input']!r}",
+                file=sys.stderr,
+            )
+        raise typer.Exit(2) from error
 
 
 async def _run(settings: "ServerSettings") -> None:
@@ -64,6 +83,8 @@ def _configure_logging(settings: "ServerSettings") -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonFormatter() if settings.log_format == "json" else _TEXT)
     logging.basicConfig(handlers=[handler], level=settings.log_level.upper())
+    # Tells at INFO which of its builds it tried.
+    logging.getLogger("faiss").setLevel(logging.WARNING)
 
 
 _TEXT = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")

@@ -15,6 +15,7 @@ from ribolex.errors import DictionaryNotFoundError, IncompatibleDictionaryError
 from ribolex.lm import LanguageModel
 from ribolex.registry import Entry, FolderRegistry, parse_ref
 from ribolex.server.index.atoms import Atoms
+from ribolex.server.settings import BUNDLED
 
 _MAX_LOADED = 16
 """Versions kept in memory; the one used longest ago goes first."""
@@ -148,10 +149,10 @@ def choose_default(registry: FolderRegistry, lm: LanguageModel) -> str:
     raise DictionaryNotFoundError(f"any for {lm.name}")
 
 
-def registry_at(path: Path | None) -> FolderRegistry:
-    """Returns the registry in a folder, or the one in the box for None."""
-    if path is None:
+def registry_at(path: str) -> FolderRegistry:
+    """Returns the registry in a folder, or the one in the box for "bundled"."""
+    if path == BUNDLED:
         from ribolex_bundle import dictionaries_path
 
-        path = dictionaries_path()
-    return FolderRegistry(path)
+        return FolderRegistry(dictionaries_path())
+    return FolderRegistry(Path(path))

@@ -6,7 +6,6 @@ are those that a server answers with. Knows nothing of queues, gRPC or files.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from ribolex.server.engine.encoding import (
     read_sequence,
 )
 from ribolex.server.engine.plan import Waiting, plan
+from ribolex.server.settings import BUNDLED
 from ribolex.server.status import reason_of
 
 _BATCH_TOKENS = 8192
@@ -69,7 +69,7 @@ class LocalEncoder:
 
     def __init__(
         self,
-        model: str = "bundled",
+        model: str = BUNDLED,
         dictionary: str | None = None,
         *,
         registry: str | None = None,
@@ -89,7 +89,7 @@ class LocalEncoder:
             IncompatibleDictionaryError: it was made for another model.
         """
         self._lm = load_lm(model, device=device)
-        folder = registry_at(None if registry is None else Path(registry))
+        folder = registry_at(registry or BUNDLED)
         found = folder.get(dictionary or choose_default(folder, self._lm))
         check_fit(found.ref, found.identity, self._lm)
         self._dictionary = replace(found, sae=found.sae.to(torch.device(device)))

@@ -4,26 +4,18 @@ A field is a flag, a RIBOLEX_ variable, its default and its help. Knows nothing 
 what is done with it.
 """
 
-import os
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-
-def _default_data() -> Path:
-    """Gives the folder of the user's data for this program (XDG base directories)."""
-    home = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return Path(home).expanduser() / "ribolex"
+BUNDLED = "bundled"
+"""Stands for what comes in the box, where a path is expected."""
 
 
 class ServerSettings(BaseSettings):
-    """Serves codes of RNAs, and search over them, until it gets SIGTERM or SIGINT.
-
-    Each option can also be set as a variable: --max-sequences as
-    RIBOLEX_MAX_SEQUENCES. An option on the command line wins.
-    """
+    """Serves codes of RNAs and search; --log-level is also RIBOLEX_LOG_LEVEL, etc."""
 
     model_config = SettingsConfigDict(
         env_prefix="RIBOLEX_",
@@ -47,17 +39,17 @@ class ServerSettings(BaseSettings):
     address_file: Path | None = None
     """File to write "host:port" into once the server is ready; for scripts."""
 
-    model: str = "bundled"
+    model: str = BUNDLED
     """Language model: "bundled", or the path of a RiNALMo's weights."""
 
-    registry: Path | None = None
-    """Folder of published dictionaries. Without it: the bundled ones."""
+    registry: str = BUNDLED
+    """Dictionaries: "bundled", or the path of a folder that they were published to."""
 
-    dictionary: str = ""
+    dictionary: str | None = None
     """Dictionary for requests that name none: "name" for its current version, or
-    "name@version". Empty: the first by name that fits the model."""
+    "name@version". Not given: the first by name that fits the model."""
 
-    data: Path = Field(default_factory=_default_data)
+    data: Path = Path("~/.local/share/ribolex")
     """Folder that holds the collections; made if it is not there. One server at a
     time."""
 

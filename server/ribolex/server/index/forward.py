@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt32
 
-_MIN_ROOM = 1024
+_FIRST_ROOM = 1024
 
 
 class WeightedCode(NamedTuple):
@@ -36,13 +36,13 @@ class ForwardStore:
     A replaced row leaves a gap; when half of the room is gaps they are closed.
     """
 
-    def __init__(self, n_features: int) -> None:
+    def __init__(self, n_features: int, room: int = _FIRST_ROOM) -> None:
         self._n_features = n_features
-        self._features = np.empty(_MIN_ROOM, np.uint32)
-        self._weights = np.empty(_MIN_ROOM, np.float32)
-        self._peaks = np.empty(_MIN_ROOM, np.float32)
-        self._start = np.zeros(_MIN_ROOM, np.int64)
-        self._length = np.zeros(_MIN_ROOM, np.int64)
+        self._features = np.empty(room, np.uint32)
+        self._weights = np.empty(room, np.float32)
+        self._peaks = np.empty(room, np.float32)
+        self._start = np.zeros(room, np.int64)
+        self._length = np.zeros(room, np.int64)
         self._end = 0
 
     def put(self, rna_id: int, code: WeightedCode) -> None:

@@ -1,0 +1,291 @@
+"""Search in one collection: exact scores, honest explanations, the truth on disk."""
+
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.unit.server.conftest import MakeCollection, RandomCodes, encoded
+
+from ribolex.dictionary import Codes, Dictionary, pool, weigh
+from ribolex.errors import IncompatibleDictionaryError, NotReadyError, RnaNotFoundError
+from ribolex.server.index.collection import Collection, Facts, Query, firing
+from ribolex.server.index.forward import ForwardStore, WeightedCode
+from ribolex.server.index.measure import SearchMeasure
+from ribolex.server.index.projection import Projection
+from ribolex.server.index.records import PooledCode
+
+MEASURES = [
+    SearchMeasure(),
+    SearchMeasure(pooling="mean", damping="sqrt", idf_power=0.5),
+    SearchMeasure(pooling="count", keep_strongest=2, damping="none"),
+]
+
+
+def dense(codes: Codes, dictionary: Dictionary) -> np.ndarray:
+    """The search vector by the default measure, the simple way."""
+    vector = np.zeros(codes.n_features)
+    code = weigh(pool(codes, "max"), dictionary.features.idf, "log1p")
+    vector[code.indices] = code.values
+    return vector
+
+
+def test_hits_are_the_exact_nearest_by_cosine(
+    make_collection: MakeCollection, random_codes: RandomCodes, dictionary: Dictionary
+) -> None:
+    collection = make_collection()
+    rnas = {f"rna{i:03}": random_codes(3 + i % 9) for i in range(400)}
+    collection.upsert([encoded(name, codes) for name, codes in rnas.items()])
+    matrix = np.stack([dense(codes, dictionary) for codes in rnas.values()])
+    for name in list(rnas)[:20]:
+        scores = matrix @ dense(rnas[name], dictionary)
+        order = [i for i in np.argsort(-scores) if list(rnas)[i] != name][:10]
+        hits = collection.search(collection.query_like(name), limit=10, max_shared=3)
+        assert [hit.score for hit in hits] == pytest.approx(scores[order], abs=1e-6)
+        assert {hit.rna.name for hit in hits} == {list(rnas)[i] for i in order}
+
+
+@pytest.mark.parametrize("measure", MEASURES, ids=["max", "mean", "count"])
+@pytest.mark.parametrize("max_shared", [0, 2, 1000])
+def test_contributions_sum_to_the_score(
+    make_collection: MakeCollection,
+    random_codes: RandomCodes,
+    measure: SearchMeasure,
+    max_shared: int,
+) -> None:
+    collection = make_collection(measure)
+    collection.upsert([encoded(f"r{i}", random_codes(8)) for i in range(30)])
+    query = collection.query_of(random_codes(8), 0.5)
+    hits = collection.search(query, limit=30, max_shared=max_shared)
+    assert hits
+    for hit in hits:
+        parts = [each.contribution for each in hit.shared]
+        assert sum(parts) + hit.other_contribution == pytest.approx(hit.score, abs=1e-6)
+        assert parts == sorted(parts, reverse=True)
+        assert min(parts, default=1) > 0
+        assert len(parts) == min(max_shared, hit.n_shared)
+        assert 0 < hit.score <= 1
+
+
+def test_positions_are_where_a_feature_fires(
+    make_collection: MakeCollection, random_codes: RandomCodes
+) -> None:
+    collection = make_collection()
+    mine, theirs = random_codes(9), random_codes(12)
+    collection.upsert([encoded("theirs", theirs)])
+    (hit,) = collection.search(collection.query_of(mine, 0), limit=1, max_shared=99)
+    for each in hit.shared:
+        for codes, positions in (
+            (mine, each.query_positions),
+            (theirs, each.target_positions),
+        ):
+            rows = [
+                i for i in range(len(codes)) if each.feature in codes.row(i).indices
+            ]
+            assert positions.tolist() == rows
+
+
+def test_a_pooled_code_finds_what_its_sequence_finds(
+    make_collection: MakeCollection, random_codes: RandomCodes
+) -> None:
+    collection = make_collection()
+    collection.upsert([encoded(f"r{i}", random_codes(8)) for i in range(30)])
+    codes = random_codes(8)
+    features, values = pool(codes, "max")
+    by_code = Query(PooledCode(features, values, values), None)
+    by_sequence = collection.query_of(codes, 0.5)
+    with_it, without = (
+        collection.search(query, limit=5, max_shared=3)
+        for query in (by_sequence, by_code)
+    )
+    assert [hit.score for hit in without] == [hit.score for hit in with_it]
+    assert all(not len(each.query_positions) for hit in without for each in hit.shared)
+
+
+def test_equal_scores_come_by_name_and_the_query_is_no_hit(
+    make_collection: MakeCollection, random_codes: RandomCodes
+) -> None:
+    collection = make_collection()
+    codes = random_codes(5)
+    collection.upsert([encoded(name, codes) for name in ("b", "d", "a", "c")])
+    hits = collection.search(collection.query_like("b"), limit=2, max_shared=0)
+    assert [hit.rna.name for hit in hits] == ["a", "c"]
+    assert hits[0].score == pytest.approx(1, abs=1e-6)
+
+
+def test_what_shares_nothing_is_no_hit(make_collection: MakeCollection) -> None:
+    collection = make_collection()
+    one, other = (
+        Codes.from_topk(np.array([[f]]), np.array([[1.0]], np.float32), 96)
+        for f in (3, 4)
+    )
+    collection.upsert([encoded("one", one)])
+    assert collection.search(collection.query_of(other, 0), limit=5, max_shared=5) == []
+    nothing = Codes.from_topk(np.array([[0]]), np.zeros((1, 1), np.float32), 96)
+    assert (
+        collection.search(collection.query_of(nothing, 0), limit=5, max_shared=5) == []
+    )
+
+
+def test_an_update_replaces_what_is_found(
+    make_collection: MakeCollection, random_codes: RandomCodes
+) -> None:
+    collection = make_collection()
+    old, new = random_codes(5), random_codes(5)
+    collection.upsert([encoded("rna", old), encoded("rest", random_codes(4))])
+    collection.upsert([encoded("rna", new, family="new")])
+    (hit, *_) = collection.search(collection.query_of(new, 0), limit=2, max_shared=0)
+    assert (hit.rna.name, hit.rna.metadata) == ("rna", {"family": "new"})
+    assert hit.score == pytest.approx(1, abs=1e-6)
+    best = collection.search(collection.query_of(old, 0), limit=1, max_shared=0)
+    assert best[0].score < 0.999
+
+
+def test_opening_again_finds_the_same(
+    tmp_path: Path,
+    make_collection: MakeCollection,
+    random_codes: RandomCodes,
+    dictionary: Dictionary,
+) -> None:
+    collection = make_collection(MEASURES[2])
+    collection.upsert([encoded(f"r{i}", random_codes(8)) for i in range(30)])
+    collection.upsert([encoded(f"r{i}", random_codes(8)) for i in range(5)])
+    query = collection.query_of(random_codes(8), 0.5)
+    before = collection.search(query, limit=10, max_shared=0)
+    collection.close()
+    again = Collection(tmp_path / "c")
+    with pytest.raises(NotReadyError):
+        again.search(query, limit=10, max_shared=0)
+    again.load(dictionary)
+    assert again.facts.measure == MEASURES[2]
+    after = again.search(query, limit=10, max_shared=0)
+    assert [hit.rna for hit in after] == [hit.rna for hit in before]
+    scores = [hit.score for hit in before]
+    assert [hit.score for hit in after] == pytest.approx(scores, abs=1e-6)
+    again.close()
+
+
+def test_another_dictionary_is_refused(
+    tmp_path: Path, dictionary: Dictionary, tiny_registry: Path
+) -> None:
+    from ribolex.registry import FolderRegistry
+
+    Collection.create(tmp_path, Facts.of("c", dictionary, SearchMeasure()))
+    collection = Collection(tmp_path)
+    with pytest.raises(IncompatibleDictionaryError, match="content_id"):
+        collection.load(FolderRegistry(tiny_registry).get("tiny@2"))
+    collection.close()
+
+
+def test_the_strongest_examples_of_a_feature_come_first(
+    make_collection: MakeCollection, random_codes: RandomCodes
+) -> None:
+    collection = make_collection(SearchMeasure(pooling="mean"))
+    rnas = {f"r{i}": random_codes(8) for i in range(20)}
+    collection.upsert([encoded(name, codes) for name, codes in rnas.items()])
+    feature = 90
+    peaks = {
+        name: float(codes.values[codes.indices == feature].max(initial=0))
+        for name, codes in rnas.items()
+    }
+    expected = sorted((p for p in peaks.values() if p), reverse=True)[:4]
+    examples = collection.examples(feature, 4)
+    assert [each.max_activation for each in examples] == expected
+    for each in examples:
+        codes = rnas[each.rna.name]
+        assert peaks[each.rna.name] == each.max_activation
+        assert each.positions.tolist() == firing(codes, np.array([feature]))[0].tolist()
+
+
+def test_a_name_that_is_not_there(make_collection: MakeCollection) -> None:
+    collection = make_collection()
+    with pytest.raises(RnaNotFoundError):
+        collection.get("nobody")
+    with pytest.raises(RnaNotFoundError):
+        collection.query_like("nobody")
+
+
+def test_memory_is_changed_only_after_the_disk(
+    make_collection: MakeCollection,
+    random_codes: RandomCodes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    collection = make_collection()
+    codes = random_codes(5)
+
+    def refuse(_: object) -> None:
+        raise sqlite3.OperationalError("disk full")
+
+    monkeypatch.setattr(collection._records, "upsert", refuse)
+    with pytest.raises(sqlite3.OperationalError):
+        collection.upsert([encoded("rna", codes)])
+    assert collection.search(collection.query_of(codes, 0), limit=1, max_shared=0) == []
+
+
+ROWS = st.dictionaries(st.integers(0, 19), st.floats(0.125, 1, width=32), max_size=8)
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.integers(0, 12), ROWS), max_size=60), ROWS)
+def test_the_forward_store_scores_what_was_put_last(
+    puts: list[tuple[int, dict[int, float]]], query: dict[int, float]
+) -> None:
+    """Also across replacements, gaps and growth."""
+    store, truth = ForwardStore(20, room=16), {}
+    for rna_id, row in puts:
+        store.put(rna_id, _weighted(row))
+        truth[rna_id] = row
+    ids = np.array(sorted(truth), np.int64)
+    scores = store.score(_weighted(query), ids)
+    expected = [
+        sum(w * query.get(f, 0.0) for f, w in truth[i].items()) for i in sorted(truth)
+    ]
+    assert scores == pytest.approx(expected, abs=1e-5)
+    for rna_id, row in truth.items():
+        assert store.row(rna_id).features.tolist() == sorted(row)
+    peaks = sorted((row[3] for row in truth.values() if 3 in row), reverse=True)
+    assert [each.peak for each in store.strongest(3, 99)] == pytest.approx(peaks)
+
+
+def _weighted(row: dict[int, float]) -> WeightedCode:
+    features = np.array(sorted(row), np.uint32)
+    weights = np.array([row[f] for f in sorted(row)], np.float32)
+    return WeightedCode(features, weights, weights)
+
+
+def test_candidates_hold_the_true_nearest() -> None:
+    """Recall of the ten best of 3,000 among 256; ten kin share 40 of 64 features."""
+    random = np.random.default_rng(3)
+    popularity = 1 / np.arange(1, 2049) ** 0.7
+    popularity /= popularity.sum()
+    codes = []
+    for i in range(3000):
+        if i % 10 == 0:
+            kin = random.choice(2048, 64, replace=False, p=popularity)
+        own = random.choice(2048, 24, replace=False, p=popularity)
+        features = np.unique([*random.permutation(kin)[:40], *own]).astype(np.uint32)
+        weights = random.lognormal(size=len(features)).astype(np.float32)
+        weights /= np.linalg.norm(weights)
+        codes.append(WeightedCode(features, weights, weights))
+    projection, forward = Projection(2048), ForwardStore(2048)
+    projection.put(range(1, 3001), codes)
+    for i, code in enumerate(codes, start=1):
+        forward.put(i, code)
+    everything = np.arange(1, 3001)
+    found = 0
+    for query in codes[:30]:
+        best = everything[np.argsort(-forward.score(query, everything))[:10]]
+        found += len(np.intersect1d(best, projection.candidates(query, 256)))
+    assert found / 300 >= 0.97
+
+
+def test_a_projection_holds_each_id_once() -> None:
+    projection = Projection(20)
+    one, other = _weighted({1: 1.0}), _weighted({5: 1.0})
+    projection.put([4, 9], [one, one])
+    projection.put([9, 2], [other, other])
+    assert len(projection) == 3
+    assert projection.candidates(one, 1).tolist() == [4]
+    assert set(projection.candidates(other, 2).tolist()) == {9, 2}

@@ -1,0 +1,107 @@
+"""The path from sequences to codes: the same alone, in any batch, with any k."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ribolex.dictionary import Codes, Dictionary, keep_strongest, pool
+from ribolex.errors import InvalidSequenceError, SequenceTooLongError
+from ribolex.lm import LanguageModel
+from ribolex.rna import tokenise
+from ribolex.server.engine.encoding import Job, Recipe, encode_batch, read_sequence
+
+SEQUENCES = st.text("ACGU", min_size=1, max_size=40)
+
+
+def same(one: Codes, other: Codes) -> bool:
+    """Whether codes agree to rounding; a feature may differ where it is next to 0."""
+    if not (len(one) == len(other) and one.n_features == other.n_features):
+        return False
+    a, b = (np.zeros((len(each), each.n_features)) for each in (one, other))
+    a[one.rows_of_entries(), one.indices] = one.values
+    b[other.rows_of_entries(), other.indices] = other.values
+    return bool(np.abs(a - b).max(initial=0) < 1e-4)
+
+
+def test_codes_are_those_of_the_model_and_the_dictionary(
+    lm: LanguageModel, dictionary: Dictionary
+) -> None:
+    """Against the simple way: one sequence, public calls only."""
+    (encoding,) = encode_batch(
+        lm, dictionary, [Job(tokenise("GGGAAACCCU"), Recipe(6, "max"))]
+    )
+    x = torch.from_numpy(lm.activations(["GGGAAACCCU"], [1])[0][1])
+    top = dictionary.sae.encode(x)
+    codes = Codes.from_topk(top.indices.numpy(), top.values.numpy(), 96)
+    assert same(encoding.codes, codes)
+    rebuilt = dictionary.sae.decode(top.indices, top.values)
+    expected = (x - rebuilt).square().sum() / (x - dictionary.mean).square().sum()
+    assert encoding.fvu == pytest.approx(float(expected), rel=1e-4)
+    assert encoding.pooled is not None
+    assert encoding.pooled.indices.tolist() == pool(codes, "max").indices.tolist()
+
+
+@settings(max_examples=25, deadline=None)
+@given(sequences=st.lists(SEQUENCES, min_size=1, max_size=6))
+def test_a_sequence_gets_the_same_code_alone_and_in_any_batch(
+    sequences: list[str], lm: LanguageModel, dictionary: Dictionary
+) -> None:
+    jobs = [Job(tokenise(sequence), Recipe(6, None)) for sequence in sequences]
+    together = encode_batch(lm, dictionary, jobs)
+    for job, encoding in zip(jobs, together, strict=True):
+        (alone,) = encode_batch(lm, dictionary, [job])
+        assert same(alone.codes, encoding.codes)
+        assert alone.fvu == pytest.approx(encoding.fvu, rel=1e-3)
+        assert len(encoding.codes) == len(job.tokens) - 2
+
+
+def test_fewer_features_are_the_strongest_of_the_same(
+    lm: LanguageModel, dictionary: Dictionary
+) -> None:
+    tokens = tokenise("GGGAAACCCUACGUAC")
+    full, part = encode_batch(
+        lm, dictionary, [Job(tokens, Recipe(6, None)), Job(tokens, Recipe(2, None))]
+    )
+    assert same(part.codes, keep_strongest(full.codes, 2))
+    x = torch.from_numpy(lm.activations(["GGGAAACCCUACGUAC"], [1])[0][1])
+    rebuilt = dictionary.sae.decode(*dictionary.sae.encode(x, 2))
+    expected = (x - rebuilt).square().sum() / (x - dictionary.mean).square().sum()
+    assert part.fvu == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_equal_sequences_are_computed_once(
+    lm: LanguageModel, dictionary: Dictionary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    hidden = LanguageModel.hidden
+
+    def count(self: LanguageModel, tokens: list[np.ndarray], *rest: object) -> object:
+        seen.append(len(tokens))
+        return hidden(self, tokens, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(LanguageModel, "hidden", count)
+    recipes = (Recipe(6, "max"), Recipe(6, "mean"), Recipe(3, "max"))
+    jobs = [Job(tokenise("ACGUACGU"), recipe) for recipe in recipes * 2]
+    encodings = encode_batch(lm, dictionary, [*jobs, Job(tokenise("GG"), recipes[0])])
+    assert seen == [2]
+    assert [len(encoding.codes) for encoding in encodings] == [8] * 6 + [2]
+    for encoding, job in zip(encodings, jobs, strict=False):
+        assert encoding.pooled is not None
+        assert job.recipe.pooling is not None
+        expected = pool(encoding.codes, job.recipe.pooling)
+        assert encoding.pooled.values.tolist() == expected.values.tolist()
+
+
+def test_sequences_are_read_as_the_contract_says() -> None:
+    assert read_sequence("acgT", "s", 4, degap=False) == "ACGU"
+    assert read_sequence("ac-gT.", "s", 4, degap=True) == "ACGU"
+    with pytest.raises(SequenceTooLongError) as caught:
+        read_sequence("x" * 5, "s", 4, degap=False)
+    assert (caught.value.limit, caught.value.got) == (4, 5)
+    with pytest.raises(SequenceTooLongError):
+        read_sequence("ACGUA-", "s", 4, degap=True)
+    for bad in ("", "ACXG", "AC-G"):
+        with pytest.raises(InvalidSequenceError, match=r"^s: "):
+            read_sequence(bad, "s", 4, degap=False)

@@ -1,0 +1,35 @@
+"""What may be stored: names that can be shown, structures that fit."""
+
+import pytest
+
+from ribolex.errors import InvalidRequestError
+from ribolex.rna import Rna
+from ribolex.server.index.intake import check_rna
+
+
+@pytest.mark.parametrize("structure", [None, "(((....)))", "((AA..))aa", "[[<<>>]]{}"])
+def test_sound_structures_pass(structure: str | None) -> None:
+    check_rna(Rna("x" * 256, "GGGAAAACCC", structure), "rnas[0]")
+
+
+@pytest.mark.parametrize(
+    ("structure", "what"),
+    [
+        ("(((...)))", "9 signs, expected as many as letters: 10"),
+        ("(((....)).", "1 '\\(' not closed"),
+        ("((....))).", "'\\)' at position 9 closes nothing"),
+        ("(((.,..)))", "',' at position 5 is no dot-bracket sign"),
+        ("A........b", "'b' at position 10 closes nothing"),
+    ],
+)
+def test_structures_that_do_not_fit_are_refused(structure: str, what: str) -> None:
+    with pytest.raises(InvalidRequestError, match=what) as caught:
+        check_rna(Rna("x", "GGGAAAACCC", structure), "rnas[2]")
+    assert caught.value.field == "rnas[2].structure"
+
+
+@pytest.mark.parametrize("name", ["", "x" * 257, "a\tb", "a\x7fb", "a\x85b"])
+def test_names_that_cannot_be_shown_are_refused(name: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        check_rna(Rna(name, "ACGU"), "rnas[2]")
+    assert caught.value.field == "rnas[2].name"

@@ -1,0 +1,69 @@
+"""Codes without a server: the same path, a row for every sequence."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ribolex.dictionary import Dictionary
+from ribolex.errors import (
+    DictionaryNotFoundError,
+    IncompatibleDictionaryError,
+    InvalidRequestError,
+)
+from ribolex.lm import LanguageModel
+from ribolex.rna import tokenise
+from ribolex.server.engine.encoding import Job, Recipe, encode_batch
+from ribolex.server.local import LocalEncoder
+
+
+@pytest.fixture
+def encoder(tiny_model: Path, tiny_registry: Path) -> LocalEncoder:
+    return LocalEncoder(str(tiny_model), registry=str(tiny_registry))
+
+
+def test_the_first_dictionary_that_fits_is_taken(encoder: LocalEncoder) -> None:
+    """ "other" comes first by name, but is for another model."""
+    assert (encoder.dictionary_name, encoder.dictionary_version) == ("tiny", 1)
+
+
+def test_codes_are_those_of_the_engine(
+    encoder: LocalEncoder, lm: LanguageModel, dictionary: Dictionary
+) -> None:
+    sequences = ["acgt", "not RNA", "GGGAAACCC", "A" * 2000, "C"]
+    result = encoder.encode(sequences, per_nucleotide=True, pooling="mean", k=3)
+    assert result.n_nucleotides.tolist() == [4, 0, 9, 0, 1]
+    assert np.isnan(result.fvu).tolist() == [False, True, False, True, False]
+    assert [(one.index, one.reason) for one in result.rejections] == [
+        (1, "invalid_sequence"),
+        (3, "sequence_too_long"),
+    ]
+    assert result.nucleotide_codes is not None
+    jobs = [Job(tokenise(s), Recipe(3, "mean")) for s in ("ACGU", "GGGAAACCC", "C")]
+    expected = encode_batch(lm, dictionary, jobs)
+    for encoding, row, start in zip(expected, (0, 2, 4), (0, 4, 13), strict=True):
+        assert encoding.pooled is not None
+        pooled = result.sequence_codes.row(row)
+        assert pooled.indices.tolist() == encoding.pooled.indices.tolist()
+        assert pooled.values == pytest.approx(encoding.pooled.values, abs=1e-5)
+        part = result.nucleotide_codes.slice(start, start + len(encoding.codes))
+        assert part.indices.tolist() == encoding.codes.indices.tolist()
+        assert result.fvu[row] == pytest.approx(encoding.fvu, rel=1e-4)
+    assert len(result.sequence_codes.row(1).indices) == 0
+
+
+def test_no_sequence_gives_no_row(encoder: LocalEncoder) -> None:
+    result = encoder.encode([])
+    assert len(result.sequence_codes) == 0
+    assert result.nucleotide_codes is None
+
+
+def test_what_cannot_be_is_refused(
+    encoder: LocalEncoder, tiny_model: Path, tiny_registry: Path
+) -> None:
+    with pytest.raises(InvalidRequestError, match="k: 7 is not in 0 to 6"):
+        encoder.encode(["ACGU"], k=7)
+    with pytest.raises(IncompatibleDictionaryError, match="lm_digest"):
+        LocalEncoder(str(tiny_model), "other", registry=str(tiny_registry))
+    with pytest.raises(DictionaryNotFoundError):
+        LocalEncoder(str(tiny_model), "nobody", registry=str(tiny_registry))
