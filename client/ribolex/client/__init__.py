@@ -1,0 +1,113 @@
+"""The light client: codes of RNAs and similar RNAs, from a server that has the model.
+
+    from ribolex.client import Client
+
+    with Client("127.0.0.1:50051") as client:
+        encoded = client.encode(["GGGCCCAUAGCUCAGUGGUAGAG", "GGAAACC"])
+        encoded.sequence_codes.toscipy()  # [2, n_features]
+
+        for hit in client.search("rfam", sequence="GGGCCCAUAGCUCAGUGGUAGAG"):
+            print(hit.score, hit.rna.name, hit.shared_features[0].label)
+
+A code is a sparse vector of features, for each nucleotide or pooled over a sequence;
+its feature ids mean something only together with the dictionary that gave them. RNAs
+that are to be searched live in a collection on the server.
+"""
+
+from ribolex.client.client import Client
+from ribolex.client.codes import CodeRow, SparseCodes
+from ribolex.client.errors import (
+    AlreadyExistsError,
+    CancelledError,
+    CollectionExistsError,
+    CollectionNotFoundError,
+    CorruptArtefactError,
+    CorruptInputError,
+    DictionaryExistsError,
+    DictionaryNotFoundError,
+    FeatureNotFoundError,
+    FieldViolation,
+    IncompatibleDictionaryError,
+    InvalidRequestError,
+    InvalidSequenceError,
+    NotFoundError,
+    NotReadyError,
+    OverloadedError,
+    RejectedError,
+    RibolexError,
+    RnaNotFoundError,
+    SequenceTooLongError,
+    ServerError,
+    StaleWriteError,
+    TimedOutError,
+)
+from ribolex.client.fasta import FastaRecord, read_fasta
+from ribolex.client.npz import CodesWriter
+from ribolex.client.records import (
+    Collection,
+    Dictionary,
+    DictionaryRef,
+    Encoded,
+    Evidence,
+    Feature,
+    FeatureCard,
+    FeatureExample,
+    Hit,
+    Hits,
+    NearestFeature,
+    Rejection,
+    Rna,
+    SharedFeature,
+    StoredRna,
+    Timing,
+    UpsertReport,
+)
+
+__all__ = [
+    "AlreadyExistsError",
+    "CancelledError",
+    "Client",
+    "CodeRow",
+    "CodesWriter",
+    "Collection",
+    "CollectionExistsError",
+    "CollectionNotFoundError",
+    "CorruptArtefactError",
+    "CorruptInputError",
+    "Dictionary",
+    "DictionaryExistsError",
+    "DictionaryNotFoundError",
+    "DictionaryRef",
+    "Encoded",
+    "Evidence",
+    "FastaRecord",
+    "Feature",
+    "FeatureCard",
+    "FeatureExample",
+    "FeatureNotFoundError",
+    "FieldViolation",
+    "Hit",
+    "Hits",
+    "IncompatibleDictionaryError",
+    "InvalidRequestError",
+    "InvalidSequenceError",
+    "NearestFeature",
+    "NotFoundError",
+    "NotReadyError",
+    "OverloadedError",
+    "RejectedError",
+    "Rejection",
+    "RibolexError",
+    "Rna",
+    "RnaNotFoundError",
+    "SequenceTooLongError",
+    "ServerError",
+    "SharedFeature",
+    "SparseCodes",
+    "StaleWriteError",
+    "StoredRna",
+    "TimedOutError",
+    "Timing",
+    "UpsertReport",
+    "read_fasta",
+]

@@ -1,0 +1,366 @@
+"""The `ribolex` command: what the client can do, from a shell.
+
+Results go to standard output, progress and errors to standard error; a failure is
+one line and exit code 1. Other packages add their commands through the entry-point
+group `ribolex.commands`.
+"""
+
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from enum import StrEnum
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from ribolex.client import output, records
+from ribolex.client.client import DEFAULT_ADDRESS, Client
+from ribolex.client.errors import (
+    CollectionNotFoundError,
+    InvalidRequestError,
+    RibolexError,
+)
+from ribolex.client.fasta import FastaRecord, read_fasta
+from ribolex.client.local import LocalEncoder
+from ribolex.client.npz import CodesWriter
+from ribolex.client.progress import progress
+from ribolex.client.tables import read_rnas
+
+app = typer.Typer(
+    name="ribolex",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="A feature dictionary for RNA: codes of RNAs, and similar RNAs with reasons.",
+)
+
+
+class Pooling(StrEnum):
+    """How the codes of the nucleotides become that of their sequence."""
+
+    MAX = "max"
+    MEAN = "mean"
+    COUNT = "count"
+
+
+Server = Annotated[
+    str,
+    typer.Option(help="Host and port of the server.", envvar="RIBOLEX_SERVER"),
+]
+Timeout = Annotated[
+    float, typer.Option(help="Longest wait for one answer, in seconds.", min=0.1)
+]
+DictionaryName = Annotated[
+    str | None,
+    typer.Option(help='"name" or "name@version"; without it the server\'s default.'),
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print JSON, positions counted from 0.")
+]
+SkipRejected = Annotated[
+    bool,
+    typer.Option("--skip-rejected", help="Go on without RNAs that are refused."),
+]
+
+
+@app.command()
+def encode(
+    fasta: Annotated[
+        Path,
+        typer.Argument(metavar="FASTA", help='File, gzipped or not; "-": stdin.'),
+    ],
+    out: Annotated[
+        Path, typer.Option("--output", "-o", help="File to write, for scipy.sparse.")
+    ],
+    server: Server = DEFAULT_ADDRESS,
+    local: Annotated[
+        bool, typer.Option("--local", help="Encode in this process, with no server.")
+    ] = False,
+    model: Annotated[
+        str,
+        typer.Option(help="With --local: path of a RiNALMo.", envvar="RIBOLEX_MODEL"),
+    ] = "bundled",
+    registry: Annotated[
+        str | None,
+        typer.Option(
+            help="With --local: folder of dictionaries.", envvar="RIBOLEX_REGISTRY"
+        ),
+    ] = None,
+    per_nucleotide: Annotated[
+        bool,
+        typer.Option(
+            "--per-nucleotide", help="One row a nucleotide; row_offsets says whose."
+        ),
+    ] = False,
+    pooling: Annotated[
+        Pooling, typer.Option(help="How nucleotides make the code of an RNA.")
+    ] = Pooling.MAX,
+    k: Annotated[
+        int | None,
+        typer.Option("-k", min=1, help="Features kept for each nucleotide."),
+    ] = None,
+    dictionary: DictionaryName = None,
+    skip_rejected: SkipRejected = False,
+    timeout: Timeout = 300.0,
+) -> None:
+    """Write the codes of RNAs as a scipy CSR matrix.
+
+    Row i is the i-th RNA of the file, and "names" in the file written names it.
+    """
+    names: deque[str] = deque()
+    level: records.Level = "nucleotide" if per_nucleotide else "sequence"
+    sequences = _noted(read_fasta(fasta), names)
+    with ExitStack() as stack:
+        if local:
+            encoder = LocalEncoder(
+                model=model, dictionary=dictionary, registry=registry
+            )
+            codes = encoder.encode_stream(
+                sequences, level=level, pooling=pooling.value, k=k
+            )
+        else:
+            client = stack.enter_context(Client(server, timeout_s=timeout))
+            codes = client.encode_stream(
+                sequences,
+                level=level,
+                pooling=pooling.value,
+                k=k,
+                dictionary=dictionary,
+                on_rejection="skip",
+            )
+        total = _count(read_fasta(fasta)) if fasta.is_file() else None
+        advance = stack.enter_context(progress(f"encoding {fasta.name}", total))
+        writer = stack.enter_context(CodesWriter(out, per_nucleotide=per_nucleotide))
+        for encoded in codes:
+            batch = [names.popleft() for _ in range(len(encoded))]
+            _report(
+                [replace(one, name=batch[one.index]) for one in encoded.rejections],
+                skip_rejected,
+            )
+            writer.add(batch, encoded)
+            advance(len(encoded))
+
+
+@app.command()
+def add(
+    collection: Annotated[
+        str, typer.Argument(metavar="COLLECTION", help="Made if it is not there.")
+    ],
+    rnas: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RNAS",
+            help="FASTA, or a tab-separated table with columns name, sequence and "
+            'labels; gzipped or not; "-": stdin.',
+        ),
+    ],
+    server: Server = DEFAULT_ADDRESS,
+    dictionary: DictionaryName = None,
+    pooling: Annotated[
+        Pooling | None, typer.Option(help="For a new collection: how codes are pooled.")
+    ] = None,
+    skip_rejected: SkipRejected = False,
+    timeout: Timeout = 300.0,
+) -> None:
+    """Store RNAs in a collection.
+
+    An RNA whose name is there already is replaced. Each batch is on the server's
+    disk before the next one is sent.
+    """
+    total = _count(read_rnas(rnas)) if rnas.is_file() else None
+    with Client(server, timeout_s=timeout) as client:
+        _ensure_collection(client, collection, dictionary, pooling)
+        with progress(f"adding to {collection}", total) as advance:
+            report = client.upsert(collection, read_rnas(rnas), on_progress=advance)
+        n_rnas = client.get_collection(collection).n_rnas
+    typer.echo(
+        f"{collection}: {report.n_inserted} added, {report.n_updated} replaced, "
+        f"{report.n_rejected} refused; {n_rnas} RNAs in all"
+    )
+    _report(report.rejections, skip_rejected)
+
+
+@app.command()
+def search(
+    collection: Annotated[
+        str, typer.Argument(metavar="COLLECTION", help="Where to search.")
+    ],
+    fasta: Annotated[
+        Path | None,
+        typer.Argument(metavar="FASTA", help='Queries, gzipped or not; "-": stdin.'),
+    ] = None,
+    rna: Annotated[
+        str | None, typer.Option(help="Query with this RNA of the collection.")
+    ] = None,
+    sequence: Annotated[
+        str | None, typer.Option(help="Query with these letters.")
+    ] = None,
+    top_k: Annotated[int, typer.Option(min=1, max=1000, help="Most hits.")] = 10,
+    features: Annotated[
+        int, typer.Option(min=0, max=1000, help="Most shared features to show a hit.")
+    ] = 3,
+    as_json: AsJson = False,
+    server: Server = DEFAULT_ADDRESS,
+    timeout: Timeout = 60.0,
+) -> None:
+    """Find similar RNAs and say why.
+
+    Below each hit: what a feature adds to the score, and the nucleotides in which it
+    fires in the query | in the hit, counted from 1.
+    """
+    if sum(query is not None for query in (fasta, rna, sequence)) != 1:
+        raise typer.BadParameter("give one of FASTA, --rna and --sequence")
+    console = Console()
+    queries = (
+        read_fasta(fasta) if fasta else [FastaRecord(rna or "", sequence or "", 0)]
+    )
+    with Client(server, timeout_s=timeout) as client:
+        for query in queries:
+            try:
+                hits = client.search(
+                    collection,
+                    rna=rna,
+                    sequence=None if rna else query.sequence,
+                    top_k=top_k,
+                    max_shared_features=features,
+                )
+            except InvalidRequestError as error:
+                where = f"{query.name}: " if fasta else ""
+                raise InvalidRequestError(f"{where}{error.message}") from error
+            name = query.name or "the sequence"
+            if as_json:
+                typer.echo(output.hits_to_json(name, collection, hits))
+            else:
+                output.print_query(console, name, hits)
+                output.print_hits(console, hits)
+
+
+@app.command()
+def feature(
+    feature_id: Annotated[int, typer.Argument(metavar="ID", min=0, help="Its number.")],
+    dictionary: DictionaryName = None,
+    collection: Annotated[
+        str | None, typer.Option(help="Take the examples from this collection.")
+    ] = None,
+    examples: Annotated[
+        int, typer.Option(min=0, max=100, help="Most RNAs to show it in.")
+    ] = 3,
+    as_json: AsJson = False,
+    server: Server = DEFAULT_ADDRESS,
+    timeout: Timeout = 60.0,
+) -> None:
+    """Show what is known about a feature, and where it fires."""
+    with Client(server, timeout_s=timeout) as client:
+        card = client.feature(
+            feature_id,
+            dictionary=dictionary,
+            collection=collection,
+            max_examples=examples,
+        )
+    if as_json:
+        typer.echo(output.to_json(card))
+    else:
+        output.print_card(Console(), card)
+
+
+@app.command()
+def dictionaries(server: Server = DEFAULT_ADDRESS, timeout: Timeout = 60.0) -> None:
+    """List the server's dictionaries; * marks its default."""
+    with Client(server, timeout_s=timeout) as client:
+        output.print_dictionaries(Console(), client.dictionaries())
+
+
+@app.command()
+def collections(server: Server = DEFAULT_ADDRESS, timeout: Timeout = 60.0) -> None:
+    """List the server's collections."""
+    with Client(server, timeout_s=timeout) as client:
+        output.print_collections(Console(), client.list_collections())
+
+
+@app.command()
+def demo() -> None:
+    """Show all of it on real RNAs, with a server of its own."""
+    from ribolex.client.demo import run_demo
+
+    run_demo(Console())
+
+
+def main() -> None:
+    """Runs the command line; a failure is one line and exit code 1."""
+    _register_others()
+    try:
+        app()
+    except (RibolexError, OSError) as error:
+        _fail(str(error))
+    except ModuleNotFoundError as error:
+        _fail(f"{error}; it comes with ribolex[server] or ribolex[trainer]")
+    except Exception as error:
+        # A command of the server or the trainer may have loaded the core's errors,
+        # which the client itself does without.
+        core = sys.modules.get("ribolex.errors")
+        if core is None or not isinstance(error, core.RibolexError):
+            raise
+        _fail(str(error))
+
+
+def _register_others() -> None:
+    """Adds the commands of the other packages whose extras are installed."""
+    for entry in sorted(entry_points(group="ribolex.commands"), key=lambda e: e.name):
+        try:
+            register = entry.load()
+        except ModuleNotFoundError:
+            continue
+        register(app)
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"ribolex: {' '.join(message.split())}", err=True)
+    raise SystemExit(1)
+
+
+def _noted(fasta: Iterable[FastaRecord], names: deque[str]) -> Iterator[str]:
+    """Yields the sequences, and notes the name of each that was taken."""
+    for record in fasta:
+        names.append(record.name)
+        yield record.sequence
+
+
+def _count(members: Iterable[object]) -> int:
+    """Returns how many there are; finds a broken file before any work is done."""
+    return sum(1 for _ in members)
+
+
+def _report(rejections: Sequence[records.Rejection], skip_rejected: bool) -> None:
+    """Says which RNAs were refused; raises unless they were to be skipped."""
+    for one in rejections:
+        typer.echo(f"refused: {one.name}: {one.message}", err=True)
+    if rejections and not skip_rejected:
+        raise InvalidRequestError(
+            "RNAs were refused; --skip-rejected goes on without them"
+        )
+
+
+def _ensure_collection(
+    client: Client, name: str, dictionary: str | None, pooling: Pooling | None
+) -> None:
+    """Makes a collection if it is not there; refuses one made otherwise."""
+    pooling_name: records.Pooling | None = pooling.value if pooling else None
+    try:
+        found = client.get_collection(name)
+    except CollectionNotFoundError:
+        client.create_collection(name, dictionary=dictionary, pooling=pooling_name)
+        return
+    if pooling_name not in (None, found.pooling):
+        raise InvalidRequestError(
+            f"collection {name!r} is pooled by {found.pooling}, not {pooling_name}"
+        )
+    if dictionary not in (None, found.dictionary.name, str(found.dictionary)):
+        raise InvalidRequestError(
+            f"collection {name!r} is indexed under {found.dictionary}, not {dictionary}"
+        )

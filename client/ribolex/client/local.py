@@ -1,0 +1,124 @@
+"""Codes without a server, by whatever encoder is installed beside the client.
+
+Found by the entry-point group `ribolex.local`, since the client itself imports
+nothing that has a model. Answers as a `Client` does.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.metadata import entry_points
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ribolex.client import records
+from ribolex.client.codes import SparseCodes
+from ribolex.client.errors import NotReadyError
+from ribolex.client.stream import in_batches
+
+_MAX_SEQUENCES = 256
+_MAX_NUCLEOTIDES = 32_768
+
+
+class _Codes(Protocol):
+    indptr: npt.NDArray[np.int64]
+    indices: npt.NDArray[np.uint32]
+    values: npt.NDArray[np.float32]
+    n_features: int
+
+
+class _Rejection(Protocol):
+    index: int
+    reason: str
+    message: str
+
+
+class _Result(Protocol):
+    n_nucleotides: npt.NDArray[np.int64]
+    sequence_codes: _Codes
+    nucleotide_codes: _Codes | None
+    fvu: npt.NDArray[np.float32]
+    rejections: Sequence[_Rejection]
+
+
+class _Encoder(Protocol):
+    """What the entry point gives when called with model, dictionary and registry."""
+
+    dictionary_name: str
+    dictionary_version: int
+
+    def encode(
+        self, sequences: Sequence[str], *, per_nucleotide: bool, pooling: str, k: int
+    ) -> _Result: ...
+
+
+class LocalEncoder:
+    """A model and a dictionary in this process. To be used by one thread at a time."""
+
+    def __init__(
+        self,
+        *,
+        model: str = "bundled",
+        dictionary: str | None = None,
+        registry: str | None = None,
+    ) -> None:
+        """Loads both; takes seconds.
+
+        Args:
+            model: "bundled", or the path of a RiNALMo's weights.
+            dictionary: "name", "name@version", or None for the first that fits.
+            registry: folder of published dictionaries; None for the bundled ones.
+
+        Raises:
+            NotReadyError: no encoder is installed.
+        """
+        found = list(entry_points(group="ribolex.local"))
+        try:
+            make = found[0].load()
+        except (IndexError, ModuleNotFoundError) as error:
+            message = f"encoding here needs ribolex[server]: {error}"
+            raise NotReadyError(message) from error
+        self._encoder: _Encoder = make(model, dictionary, registry=registry)
+
+    def encode_stream(
+        self,
+        sequences: Iterable[str],
+        *,
+        level: records.Level = "sequence",
+        pooling: records.Pooling = "max",
+        k: int | None = None,
+    ) -> Iterator[records.Encoded]:
+        """Yields the codes of any number of sequences, batch by batch, in order.
+
+        Refused sequences are skipped, as by `Client.encode_stream` when so asked.
+        Arguments are those of `Client.encode_stream`.
+        """
+        ref = records.DictionaryRef(
+            self._encoder.dictionary_name, self._encoder.dictionary_version
+        )
+        for batch in in_batches(
+            sequences, len, max_members=_MAX_SEQUENCES, max_size=_MAX_NUCLEOTIDES
+        ):
+            result = self._encoder.encode(
+                batch, per_nucleotide=level != "sequence", pooling=pooling, k=k or 0
+            )
+            nucleotides = result.nucleotide_codes
+            yield records.Encoded(
+                n_nucleotides=result.n_nucleotides,
+                sequence_codes=_codes(result.sequence_codes),
+                nucleotide_codes=None if nucleotides is None else _codes(nucleotides),
+                fvu=result.fvu,
+                rejections=tuple(_rejection(one) for one in result.rejections),
+                dictionary=ref,
+                timing=records.Timing(0.0, 0.0, 0.0),
+            )
+
+
+def _codes(codes: _Codes) -> SparseCodes:
+    return SparseCodes(codes.indptr, codes.indices, codes.values, codes.n_features)
+
+
+def _rejection(one: _Rejection) -> records.Rejection:
+    """Returns why a sequence was refused, as a server says it: the place apart."""
+    message = one.message.removeprefix(f"sequences[{one.index}]: ")
+    return records.Rejection(one.index, one.reason, message)

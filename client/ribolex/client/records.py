@@ -1,0 +1,275 @@
+"""What a server answers, as values: RNAs, hits, features, dictionaries.
+
+Field by field the messages of `ribolex.v1`, which say more. Knows no gRPC.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from ribolex.client.codes import SparseCodes
+
+Level = Literal["sequence", "nucleotide", "both"]
+Pooling = Literal["max", "mean", "count"]
+
+
+@dataclass(frozen=True, slots=True)
+class DictionaryRef:
+    """One version of one dictionary; str() gives "name@version"."""
+
+    name: str
+    version: int
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Where the time of one request went, in seconds on the server's clock."""
+
+    queue_s: float
+    compute_s: float
+    total_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why one member of a batch was refused."""
+
+    index: int
+    """Its place in what was given, counted from 0."""
+    reason: str
+    """Kind of fault, for programs: "invalid_sequence", "sequence_too_long"."""
+    message: str
+    """One sentence for people."""
+    name: str = ""
+    """Name of the RNA, where it had one."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoded:
+    """The codes of a batch of sequences; len() gives the sequences.
+
+    A sequence that was refused has an empty row, no nucleotides and nan for fvu.
+    """
+
+    n_nucleotides: npt.NDArray[np.int64]
+    """[sequence] nucleotides encoded."""
+    sequence_codes: SparseCodes | None
+    """[sequence, feature] if asked for."""
+    nucleotide_codes: SparseCodes | None
+    """[nucleotide of all sequences, feature] if asked for, see `nucleotides`."""
+    fvu: npt.NDArray[np.float32]
+    """[sequence] fraction of variance unexplained; near 1 the dictionary is lost."""
+    rejections: tuple[Rejection, ...]
+    dictionary: DictionaryRef
+    timing: Timing
+
+    def __len__(self) -> int:
+        return len(self.n_nucleotides)
+
+    @property
+    def row_offsets(self) -> npt.NDArray[np.int64]:
+        """[sequence + 1] first row of each sequence in nucleotide_codes."""
+        return np.concatenate([np.zeros(1, np.int64), self.n_nucleotides]).cumsum()
+
+    def nucleotides(self, index: int) -> SparseCodes:
+        """Returns the nucleotide codes of one sequence, [nucleotide, feature].
+
+        Raises:
+            IndexError: there is no such sequence.
+            ValueError: nucleotide codes were not asked for.
+        """
+        if self.nucleotide_codes is None:
+            raise ValueError(
+                'no nucleotide codes: ask for level="nucleotide" or "both"'
+            )
+        if not 0 <= index < len(self):
+            raise IndexError(f"sequence {index} of {len(self)}")
+        offsets = self.row_offsets
+        return self.nucleotide_codes.slice(int(offsets[index]), int(offsets[index + 1]))
+
+
+@dataclass(frozen=True, slots=True)
+class Rna:
+    """One RNA, to be stored or as stored."""
+
+    name: str
+    sequence: str
+    structure: str | None = None
+    """Dot-bracket, one sign a nucleotide, or None for unknown."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """"family", "type", "clan", "organism" or own keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """Facts about a collection."""
+
+    name: str
+    dictionary: DictionaryRef
+    pooling: Pooling
+    n_rnas: int
+    created_at_s: float
+    """Seconds since 1970-01-01T00:00:00 UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpsertReport:
+    """What became of the RNAs that were sent to be stored."""
+
+    n_inserted: int
+    n_updated: int
+    n_rejected: int
+    rejections: tuple[Rejection, ...]
+    """The refused RNAs; a server tells the first 1,000 of a call."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredRna:
+    """One stored RNA with the codes that were asked for."""
+
+    rna: Rna
+    dictionary: DictionaryRef
+    sequence_code: SparseCodes | None
+    """[1, feature], pooled as the collection says."""
+    nucleotide_codes: SparseCodes | None
+    """[nucleotide, feature]."""
+    fvu: float
+
+
+@dataclass(frozen=True, slots=True)
+class SharedFeature:
+    """A feature that fires in the query and in a hit; positions count from 0."""
+
+    feature: int
+    contribution: float
+    """What it adds to the score."""
+    label: str
+    query_positions: tuple[int, ...]
+    target_positions: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One similar RNA, explained."""
+
+    rna: Rna
+    score: float
+    """Cosine of the two weighted codes, 0 to 1."""
+    shared_features: tuple[SharedFeature, ...]
+    """Largest contribution first."""
+    n_shared_features: int
+    other_contribution: float
+    """What the shared features that are not listed add to the score."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hits(Sequence[Hit]):
+    """The answer to one search: a sequence of hits, best first."""
+
+    hits: tuple[Hit, ...]
+    dictionary: DictionaryRef
+    n_rnas: int
+    """RNAs that the collection held."""
+    query_fvu: float | None
+    """As in `Encoded`; None if the query was a code."""
+    timing: Timing
+
+    @overload
+    def __getitem__(self, index: int) -> Hit: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Hit, ...]: ...
+    def __getitem__(self, index: int | slice) -> Hit | tuple[Hit, ...]:
+        return self.hits[index]
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    def __iter__(self) -> Iterator[Hit]:
+        return iter(self.hits)
+
+
+@dataclass(frozen=True, slots=True)
+class Dictionary:
+    """One dictionary version: what it was made from and how good it is."""
+
+    ref: DictionaryRef
+    content_id: str
+    model_name: str
+    model_digest: str
+    layer: int
+    hook: str
+    level: str
+    kind: str
+    activation_function: str
+    k: int
+    d_in: int
+    n_features: int
+    licence: str
+    metrics: Mapping[str, float]
+    is_current: bool
+    """Whether the name alone means this version."""
+    is_default: bool
+    """Whether no name at all means this version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One measurement of how a feature goes with a label."""
+
+    label: str
+    measure: str
+    effect: float
+    q_value: float | None
+    control: float | None
+    support: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """A feature: its statistics on the trainer's RNAs and what it stands for."""
+
+    id: int
+    label: str
+    density: float
+    mean_activation: float
+    max_activation: float
+    idf: float
+    evidence: tuple[Evidence, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureExample:
+    """An RNA in which a feature fires; positions count from 0."""
+
+    rna: str
+    max_activation: float
+    positions: tuple[int, ...]
+    sequence: str
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class NearestFeature:
+    """A feature near to another, or to an activation."""
+
+    feature: int
+    cosine: float
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureCard:
+    """What is known about a feature."""
+
+    dictionary: DictionaryRef
+    feature: Feature
+    examples: tuple[FeatureExample, ...]
+    """Strongest first."""
+    nearest: tuple[NearestFeature, ...]
+    """Nearest first."""

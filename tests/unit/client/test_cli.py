@@ -1,0 +1,152 @@
+"""The command line without a server: helps, misuse, failures in one line."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from ribolex.client import cli
+
+COMMANDS = sorted(
+    command.callback.__name__
+    for command in cli.app.registered_commands
+    if command.callback
+)
+
+
+def _run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | str | None:
+    monkeypatch.setattr(sys, "argv", ["ribolex", *arguments])
+    monkeypatch.setattr(cli, "entry_points", lambda group: [])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    return caught.value.code
+
+
+def test_commands_are_those_of_the_readme() -> None:
+    expected = "add collections demo dictionaries encode feature search"
+    assert " ".join(COMMANDS) == expected
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_says_what_each_argument_is(command: str) -> None:
+    result = CliRunner().invoke(cli.app, [command, "--help"], env={"COLUMNS": "80"})
+    assert result.exit_code == 0
+    assert max(map(len, result.output.splitlines())) <= 80
+
+
+def test_overview_cuts_no_help_short() -> None:
+    result = CliRunner().invoke(cli.app, ["--help"], env={"COLUMNS": "80"})
+    assert "..." not in result.output.partition("Commands:")[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["collections"], "no server answers at 127.0.0.1:1"),
+        (["encode", "none.fasta", "-o", "codes.npz"], "none.fasta: No such file"),
+        (["encode", "empty.fasta", "-o", "codes.npz"], "empty.fasta: is empty"),
+        (["encode", "a.fasta", "-o", "none/codes.npz"], "No such file or directory"),
+        (["add", "mine", "odd.txt"], "odd.txt:1: neither FASTA"),
+        (["search", "mine", "--sequence", "ACGU"], "no server answers at"),
+        (["feature", "7"], "no server answers at"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_failure_is_one_line_and_exit_code_1(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RIBOLEX_SERVER", "127.0.0.1:1")
+    Path("empty.fasta").write_text("")
+    Path("a.fasta").write_text(">a\nACGU\n")
+    Path("odd.txt").write_text("what is this\n")
+    assert _run(monkeypatch, *arguments) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("ribolex: ")
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert not Path("codes.npz").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["search", "mine"],
+        ["search", "mine", "a.fasta", "--rna", "a"],
+        ["search", "mine", "--sequence", "ACGU", "--top-k", "0"],
+        ["encode", "a.fasta"],
+        ["encode", "a.fasta", "-o", "b", "-k", "0"],
+        ["feature", "-1"],
+        ["nonsense"],
+    ],
+    ids=" ".join,
+)
+def test_misuse_is_told_with_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+) -> None:
+    assert _run(monkeypatch, *arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Usage: ribolex" in captured.err
+
+
+class _Entry:
+    """An entry point of another package."""
+
+    name = "other"
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self._error = error
+
+    def load(self) -> object:
+        if isinstance(self._error, ModuleNotFoundError):
+            raise self._error
+
+        def register(app: typer.Typer) -> None:
+            @app.command()
+            def other() -> None:
+                """Do what others do."""
+                if self._error is not None:
+                    raise self._error
+
+        return register
+
+
+def _run_other(monkeypatch: pytest.MonkeyPatch, entry: _Entry) -> int | str | None:
+    app = typer.Typer()
+    app.command()(cli.collections)
+    monkeypatch.setattr(cli, "app", app)
+    monkeypatch.setattr(cli, "entry_points", lambda group: [entry])
+    monkeypatch.setattr(sys, "argv", ["ribolex", "other"])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    return caught.value.code
+
+
+def test_other_packages_add_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _run_other(monkeypatch, _Entry()) == 0
+
+
+def test_errors_of_the_core_are_one_line_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ribolex.errors import NotReadyError
+
+    assert _run_other(monkeypatch, _Entry(NotReadyError("loading"))) == 1
+    assert capsys.readouterr().err == "ribolex: not ready: loading\n"
+
+
+def test_extra_that_is_not_installed_takes_its_commands_along(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = ModuleNotFoundError("No module named 'torch'")
+    assert _run_other(monkeypatch, _Entry(error)) == 2
