@@ -3,9 +3,9 @@
 import asyncio
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ from ribolex.server.settings import ServerSettings
 torch.set_num_threads(1)
 
 N_FEATURES, K, LAYER = 96, 6, 1
+
+OwnServer = Callable[..., AbstractContextManager[str]]
 
 
 @pytest.fixture(scope="session")
@@ -133,20 +135,36 @@ def serving(settings: ServerSettings) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def tiny_settings(tiny_model: Path, tiny_registry: Path) -> dict[str, Any]:
+    """Gives the settings of a server on the tiny model, but for its data folder."""
+    return {
+        "port": 0,
+        "model": str(tiny_model),
+        "registry": str(tiny_registry),
+        "dictionary": "tiny",
+        "max_nucleotides": 200,
+        "max_sequences": 16,
+        "max_message_mib": 1,
+        "drain_s": 5.0,
+    }
+
+
+@pytest.fixture(scope="session")
 def running_server(
-    tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, tiny_registry: Path
+    tmp_path_factory: pytest.TempPathFactory, tiny_settings: dict[str, Any]
 ) -> Iterator[str]:
     """Gives "127.0.0.1:PORT" of a server on the tiny model, shared by all tests."""
-    settings = ServerSettings(
-        port=0,
-        model=str(tiny_model),
-        registry=str(tiny_registry),
-        dictionary="tiny",
-        data=tmp_path_factory.mktemp("data"),
-        max_nucleotides=200,
-        max_sequences=16,
-        max_message_mib=1,
-        drain_s=5,
-    )
-    with serving(settings) as address:
+    data = tmp_path_factory.mktemp("data")
+    with serving(ServerSettings(**tiny_settings, data=data)) as address:
         yield address
+
+
+@pytest.fixture
+def own_server(tmp_path: Path, tiny_settings: dict[str, Any]) -> OwnServer:
+    """Gives a function from changed settings to a server of the test's own."""
+
+    def start(**changes: Any) -> AbstractContextManager[str]:
+        fields = {**tiny_settings, "data": tmp_path / "data", **changes}
+        return serving(ServerSettings(**fields))
+
+    return start
