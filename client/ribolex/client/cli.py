@@ -5,6 +5,7 @@ one line and exit code 1. Other packages add their commands through the entry-po
 group `ribolex.commands`.
 """
 
+import os
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -30,6 +31,8 @@ from ribolex.client.local import LocalEncoder
 from ribolex.client.npz import CodesWriter
 from ribolex.client.progress import progress
 from ribolex.client.tables import read_rnas
+
+_WIDE = 240
 
 app = typer.Typer(
     name="ribolex",
@@ -62,6 +65,9 @@ DictionaryName = Annotated[
 ]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print JSON, positions counted from 0.")
+]
+Batch = Annotated[
+    int, typer.Option(min=1, help="Most RNAs to send at once.", metavar="RNAS")
 ]
 SkipRejected = Annotated[
     bool,
@@ -107,6 +113,7 @@ def encode(
     ] = None,
     dictionary: DictionaryName = None,
     skip_rejected: SkipRejected = False,
+    batch: Batch = 256,
     timeout: Timeout = 300.0,
 ) -> None:
     """Write the codes of RNAs as a scipy CSR matrix.
@@ -133,17 +140,18 @@ def encode(
                 k=k,
                 dictionary=dictionary,
                 on_rejection="skip",
+                batch=batch,
             )
         total = _count(read_fasta(fasta)) if fasta.is_file() else None
         advance = stack.enter_context(progress(f"encoding {fasta.name}", total))
         writer = stack.enter_context(CodesWriter(out, per_nucleotide=per_nucleotide))
         for encoded in codes:
-            batch = [names.popleft() for _ in range(len(encoded))]
+            part = [names.popleft() for _ in range(len(encoded))]
             _report(
-                [replace(one, name=batch[one.index]) for one in encoded.rejections],
+                [replace(one, name=part[one.index]) for one in encoded.rejections],
                 skip_rejected,
             )
-            writer.add(batch, encoded)
+            writer.add(part, encoded)
             advance(len(encoded))
 
 
@@ -166,6 +174,7 @@ def add(
         Pooling | None, typer.Option(help="For a new collection: how codes are pooled.")
     ] = None,
     skip_rejected: SkipRejected = False,
+    batch: Batch = 256,
     timeout: Timeout = 300.0,
 ) -> None:
     """Store RNAs in a collection.
@@ -177,7 +186,9 @@ def add(
     with Client(server, timeout_s=timeout) as client:
         _ensure_collection(client, collection, dictionary, pooling)
         with progress(f"adding to {collection}", total) as advance:
-            report = client.upsert(collection, read_rnas(rnas), on_progress=advance)
+            report = client.upsert(
+                collection, read_rnas(rnas), batch=batch, on_progress=advance
+            )
         n_rnas = client.get_collection(collection).n_rnas
     typer.echo(
         f"{collection}: {report.n_inserted} added, {report.n_updated} replaced, "
@@ -216,7 +227,7 @@ def search(
     """
     if sum(query is not None for query in (fasta, rna, sequence)) != 1:
         raise typer.BadParameter("give one of FASTA, --rna and --sequence")
-    console = Console()
+    console = _console()
     queries = (
         read_fasta(fasta) if fasta else [FastaRecord(rna or "", sequence or "", 0)]
     )
@@ -266,21 +277,21 @@ def feature(
     if as_json:
         typer.echo(output.to_json(card))
     else:
-        output.print_card(Console(), card)
+        output.print_card(_console(), card)
 
 
 @app.command()
 def dictionaries(server: Server = DEFAULT_ADDRESS, timeout: Timeout = 60.0) -> None:
     """List the server's dictionaries; * marks its default."""
     with Client(server, timeout_s=timeout) as client:
-        output.print_dictionaries(Console(), client.dictionaries())
+        output.print_dictionaries(_console(), client.dictionaries())
 
 
 @app.command()
 def collections(server: Server = DEFAULT_ADDRESS, timeout: Timeout = 60.0) -> None:
     """List the server's collections."""
     with Client(server, timeout_s=timeout) as client:
-        output.print_collections(Console(), client.list_collections())
+        output.print_collections(_console(), client.list_collections())
 
 
 @app.command()
@@ -317,6 +328,12 @@ def _register_others() -> None:
         except ModuleNotFoundError:
             continue
         register(app)
+
+
+def _console() -> Console:
+    """Returns standard output: as wide as the terminal, or wide where it is none."""
+    is_fixed = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if is_fixed else _WIDE)
 
 
 def _fail(message: str) -> NoReturn:

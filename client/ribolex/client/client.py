@@ -113,6 +113,7 @@ class Client:
         dictionary: str | records.DictionaryRef | None = None,
         degap: bool = False,
         on_rejection: OnRejection = "raise",
+        batch: int = _MAX_SEQUENCES,
         n_ahead: int = 4,
     ) -> Iterator[records.Encoded]:
         """Yields the codes of any number of sequences, batch by batch, in order.
@@ -129,6 +130,7 @@ class Client:
             dictionary: "name" or "name@version".
             degap: whether gaps are taken out first.
             on_rejection: whether a refused sequence is an error.
+            batch: most sequences in a batch.
             n_ahead: batches under way at once, at least 1.
 
         Raises:
@@ -137,11 +139,9 @@ class Client:
         options = convert.encode_options(level, pooling, k, dictionary, degap)
         requests = (
             encoder_pb2.EncodeStreamRequest(
-                request=encoder_pb2.EncodeRequest(sequences=batch, options=options)
+                request=encoder_pb2.EncodeRequest(sequences=part, options=options)
             )
-            for batch in in_batches(
-                sequences, len, max_members=_MAX_SEQUENCES, max_size=_MAX_SIZE
-            )
+            for part in in_batches(sequences, len, batch, _MAX_SIZE)
         )
         answers = answers_in_order(
             self._encoder.EncodeStream, requests, n_ahead, self.timeout_s
@@ -160,7 +160,7 @@ class Client:
         """Makes an empty collection, indexed under one dictionary version.
 
         Args:
-            name: 1 to 64 of a-z, A-Z, 0-9, "-", "_", "."; a letter or digit first.
+            name: 1 to 64 of a-z, A-Z, 0-9, "-", "_", "."; letter or digit first.
             dictionary: "name", "name@version", or None for the server's default.
             pooling: how its codes are pooled; None for the server's default.
 
@@ -231,7 +231,7 @@ class Client:
         """
         report = records.UpsertReport(0, 0, 0, ())
         n_sent = 0
-        for part in in_batches(rnas, _size, max_members=batch, max_size=_MAX_SIZE):
+        for part in in_batches(rnas, _size, batch, _MAX_SIZE):
             request = collection_pb2.UpsertRnasRequest(
                 collection=collection, rnas=map(convert.rna_to_pb, part)
             )

@@ -96,9 +96,7 @@ class LocalEncoder:
         ref = records.DictionaryRef(
             self._encoder.dictionary_name, self._encoder.dictionary_version
         )
-        for batch in in_batches(
-            sequences, len, max_members=_MAX_SEQUENCES, max_size=_MAX_NUCLEOTIDES
-        ):
+        for batch in in_batches(sequences, len, _MAX_SEQUENCES, _MAX_NUCLEOTIDES):
             result = self._encoder.encode(
                 batch, per_nucleotide=level != "sequence", pooling=pooling, k=k or 0
             )

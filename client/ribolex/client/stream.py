@@ -89,7 +89,6 @@ def _next(call: grpc._CallIterator[_Response], timeout_s: float) -> _Response:
 def in_batches(
     members: Iterable[_Member],
     size: Callable[[_Member], int],
-    *,
     max_members: int,
     max_size: int,
 ) -> Iterator[list[_Member]]:

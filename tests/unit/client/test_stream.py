@@ -129,9 +129,7 @@ def test_stream_that_ends_too_soon_is_an_error() -> None:
 def test_batches_keep_all_and_stay_in_bounds(
     sizes: list[int], max_members: int, max_size: int
 ) -> None:
-    batches = list(
-        in_batches(sizes, lambda n: n, max_members=max_members, max_size=max_size)
-    )
+    batches = list(in_batches(sizes, lambda n: n, max_members, max_size))
     assert list(itertools.chain(*batches)) == sizes
     for batch in batches:
         assert 1 <= len(batch) <= max_members

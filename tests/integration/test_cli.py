@@ -1,0 +1,257 @@
+"""The command line and a real server: what a user types, and what is there then."""
+
+import gzip
+import io
+import json
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+from scipy import sparse
+
+from ribolex.client import Client, cli, demo, records
+from ribolex.client.tables import read_rnas
+
+TRNA = "GGGCCCAUAGCUCAGUGGUAGAGUGCCUCCUUUGCAAGGAGGAUGCCCUGGGUUCGAAUCCCAGUGGGUCCA"
+FASTA = f">a first\n{TRNA[:40].lower()}\r\n{TRNA[40:]}\n>b\nGGGAAACCC\n>c\nACGT\n"
+
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def run(running_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Gives a function that runs a command line, in a folder with rnas.fasta."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RIBOLEX_SERVER", running_server)
+    Path("rnas.fasta").write_text(FASTA)
+
+    def run_one(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["ribolex", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        return int(caught.value.code or 0)
+
+    return run_one
+
+
+@pytest.fixture
+def name(run: Run, running_server: str) -> Iterator[str]:
+    """Gives a collection of the test's own with the RNAs of rnas.fasta."""
+    name = f"cli-{uuid.uuid4().hex}"
+    assert run("add", name, "rnas.fasta") == 0
+    yield name
+    with Client(running_server) as client:
+        client.delete_collection(name)
+
+
+def test_encode_writes_what_the_client_gives(run: Run, running_server: str) -> None:
+    assert run("encode", "rnas.fasta", "-o", "codes.npz", "--batch", "2") == 0
+    with Client(running_server) as client:
+        encoded = client.encode([TRNA, "GGGAAACCC", "ACGU"])
+    assert encoded.sequence_codes is not None
+    np.testing.assert_allclose(
+        sparse.load_npz("codes.npz").toarray(),
+        encoded.sequence_codes.toscipy().toarray(),
+        rtol=1e-5,
+    )
+    arrays = np.load("codes.npz")
+    assert arrays["names"].tolist() == ["a", "b", "c"]
+    assert arrays["dictionary"].item() == "tiny@1"
+
+
+def test_encode_reads_gzipped_standard_input(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zipped = io.BytesIO(gzip.compress(FASTA.encode()))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(zipped))
+    assert run("encode", "-", "-o", "codes.npz", "--pooling", "mean") == 0
+    assert np.load("codes.npz")["names"].tolist() == ["a", "b", "c"]
+
+
+def test_encode_per_nucleotide_says_whose_rows_are_whose(run: Run) -> None:
+    assert (
+        run("encode", "rnas.fasta", "-o", "n.npz", "--per-nucleotide", "-k", "2") == 0
+    )
+    matrix = sparse.csr_matrix(sparse.load_npz("n.npz"))
+    assert np.load("n.npz")["row_offsets"].tolist() == [0, 72, 81, 85]
+    assert matrix.shape == (85, 96)
+    assert np.diff(matrix.indptr).max() <= 2
+
+
+@pytest.mark.parametrize("per_nucleotide", [[], ["--per-nucleotide"]])
+def test_local_codes_are_the_servers(
+    run: Run, tiny_model: Path, tiny_registry: Path, per_nucleotide: list[str]
+) -> None:
+    local = ["--local", "--model", str(tiny_model), "--registry", str(tiny_registry)]
+    options = ["--dictionary", "tiny", *per_nucleotide]
+    assert run("encode", "rnas.fasta", "-o", "server.npz", *options) == 0
+    assert run("encode", "rnas.fasta", "-o", "local.npz", *options, *local) == 0
+    np.testing.assert_allclose(
+        sparse.load_npz("local.npz").toarray(),
+        sparse.load_npz("server.npz").toarray(),
+        rtol=1e-5,
+    )
+
+
+def test_local_failure_is_one_line(
+    run: Run, capsys: pytest.CaptureFixture[str], tiny_model: Path, tiny_registry: Path
+) -> None:
+    local = ["--local", "--model", str(tiny_model), "--registry", str(tiny_registry)]
+    assert (
+        run("encode", "rnas.fasta", "-o", "x.npz", "--dictionary", "none", *local) == 1
+    )
+    assert capsys.readouterr().err == "ribolex: there is no dictionary 'none'\n"
+
+
+def test_refused_rna_ends_encode_unless_it_is_to_be_skipped(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("rnas.fasta").write_text(">a\nACGU\n>bad\nAXGU\n>c\nGG\n")
+    assert run("encode", "rnas.fasta", "-o", "codes.npz") == 1
+    assert "refused: bad: 'X' at position 2" in capsys.readouterr().err
+    assert not Path("codes.npz").exists()
+    assert run("encode", "rnas.fasta", "-o", "codes.npz", "--skip-rejected") == 0
+    assert np.load("codes.npz")["names"].tolist() == ["a", "c"]
+
+
+def test_add_makes_a_collection_and_then_replaces(
+    run: Run, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("add", name, "rnas.fasta") == 0
+    expected = f"{name}: 0 added, 3 replaced, 0 refused; 3 RNAs in all\n"
+    assert capsys.readouterr().out.endswith(expected)
+
+
+def test_add_reads_labels_from_a_table(
+    run: Run, name: str, running_server: str
+) -> None:
+    table = "name\tsequence\tstructure\tfamily\nd\tGGGAAACCC\t(((...)))\thairpin\n"
+    Path("rnas.tsv").write_text(table)
+    assert run("add", name, "rnas.tsv") == 0
+    with Client(running_server) as client:
+        stored = client.get_rna(name, "d").rna
+    assert (stored.structure, stored.metadata) == ("(((...)))", {"family": "hairpin"})
+
+
+def test_add_stores_the_others_beside_a_refused_rna(
+    run: Run, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("more.fasta").write_text(">x\nACGUU\n>bad\nAXGU\n")
+    assert run("add", name, "more.fasta") == 1
+    captured = capsys.readouterr()
+    assert "1 added, 0 replaced, 1 refused; 4 RNAs in all" in captured.out
+    assert "refused: bad: 'X' at position 2" in captured.err
+    assert run("add", name, "more.fasta", "--skip-rejected") == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--pooling", "mean"], "is pooled by max, not mean"),
+        (["--dictionary", "tiny@2"], "is indexed under tiny@1, not tiny@2"),
+    ],
+)
+def test_add_refuses_a_collection_that_was_made_otherwise(
+    run: Run,
+    name: str,
+    capsys: pytest.CaptureFixture[str],
+    option: list[str],
+    message: str,
+) -> None:
+    assert run("add", name, "rnas.fasta", *option) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_search_prints_hits_for_each_query(
+    run: Run, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert run("search", name, "rnas.fasta", "--top-k", "1", "--features", "1") == 0
+    lines = capsys.readouterr().out.splitlines()
+    queries = [line.split()[0] for line in lines if "among 3 RNAs, by tiny@1" in line]
+    hits = [line.split()[1:3] for line in lines if line.startswith("1 ")]
+    assert queries == ["a", "b", "c"]
+    assert hits == [["1.000", "a"], ["1.000", "b"], ["1.000", "c"]]
+    assert sum("of seed 0  at" in line for line in lines) == 3
+
+
+def test_search_as_json_counts_from_zero(
+    run: Run, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert run("search", name, "--rna", "b", "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["query"], answer["collection"]) == ("b", name)
+    assert sorted(hit["rna"]["name"] for hit in answer["hits"]) == ["a", "c"]
+    assert answer["n_rnas"] == 3
+
+
+def test_search_names_the_query_at_fault(
+    run: Run, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("bad.fasta").write_text(">odd one\nAXGU\n")
+    assert run("search", name, "bad.fasta") == 1
+    assert "ribolex: odd: " in capsys.readouterr().err
+
+
+def test_feature_prints_its_card_and_its_json(
+    run: Run, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert run("feature", "7", "--collection", name) == 0
+    assert "f7 of tiny@1  feature 7 of seed 0" in capsys.readouterr().out
+    assert run("feature", "7", "--json", "--dictionary", "tiny@2") == 0
+    card = json.loads(capsys.readouterr().out)
+    assert (card["dictionary"], card["feature"]["id"]) == ("tiny@2", 7)
+
+
+def test_lists_name_what_is_there(
+    run: Run, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("dictionaries") == 0
+    assert run("collections") == 0
+    text = capsys.readouterr().out
+    assert "tiny@1 *" in text
+    assert name in text
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_demo_shows_all_of_it(
+    running_server: str,
+    monkeypatch: pytest.MonkeyPatch,
+    width: int,
+) -> None:
+    """On 40 RNAs of the sample and the tiny model; how it starts is tested apart."""
+    collection = f"demo-{uuid.uuid4().hex}"
+
+    def some(path: Path) -> Iterator[records.Rna]:
+        rnas = list(read_rnas(path))
+        kinds = [kind for _, kind in demo._SHOWN]
+        for kind in kinds:
+            yield from [rna for rna in rnas if rna.metadata["type"] == kind][:13]
+
+    @contextmanager
+    def already_running(folder: Path) -> Iterator[str]:
+        yield running_server
+
+    monkeypatch.setattr(demo, "read_rnas", some)
+    monkeypatch.setattr(demo, "running_server", already_running)
+    monkeypatch.setattr(demo, "_COLLECTION", collection)
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    demo.run_demo(console)
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    text = "\n".join(lines)
+    for title, _ in demo._SHOWN:
+        assert f"{title}: " in text
+    assert "Indexed 39 real RNAs of" in text
+    assert "type:tRNA" in text
+    assert "Of 39 RNAs drawn at random" in text.replace("\n", " ")
+    with Client(running_server) as client:
+        client.delete_collection(collection)
