@@ -16,8 +16,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ribolex.rna import Rna, write_rnas
-from ribolex.rna.stockholm import read_alignments
+from ribolex.rna import Rna, read_alignments, write_rnas
 
 MEMBERS = (
     "viennarna-2.7.2/tests/data/rfam_seed_many_short.stk",

@@ -75,42 +75,50 @@ SkipRejected = Annotated[
 ]
 
 
+Fasta = Annotated[
+    Path, typer.Argument(metavar="FASTA", help='File, gzipped or not; "-": stdin.')
+]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", help="File to write, for scipy.sparse.")
+]
+Local = Annotated[
+    bool, typer.Option("--local", help="Encode in this process, with no server.")
+]
+Model = Annotated[
+    str,
+    typer.Option(help="With --local: path of a RiNALMo.", envvar="RIBOLEX_MODEL"),
+]
+Registry = Annotated[
+    str | None,
+    typer.Option(
+        help="With --local: folder of dictionaries.", envvar="RIBOLEX_REGISTRY"
+    ),
+]
+PerNucleotide = Annotated[
+    bool,
+    typer.Option(
+        "--per-nucleotide", help="One row a nucleotide; row_offsets says whose."
+    ),
+]
+Kept = Annotated[
+    int | None,
+    typer.Option("-k", min=1, help="Features kept for each nucleotide."),
+]
+
+
 @app.command()
 def encode(
-    fasta: Annotated[
-        Path,
-        typer.Argument(metavar="FASTA", help='File, gzipped or not; "-": stdin.'),
-    ],
-    out: Annotated[
-        Path, typer.Option("--output", "-o", help="File to write, for scipy.sparse.")
-    ],
+    fasta: Fasta,
+    out: Output,
     server: Server = DEFAULT_ADDRESS,
-    local: Annotated[
-        bool, typer.Option("--local", help="Encode in this process, with no server.")
-    ] = False,
-    model: Annotated[
-        str,
-        typer.Option(help="With --local: path of a RiNALMo.", envvar="RIBOLEX_MODEL"),
-    ] = "bundled",
-    registry: Annotated[
-        str | None,
-        typer.Option(
-            help="With --local: folder of dictionaries.", envvar="RIBOLEX_REGISTRY"
-        ),
-    ] = None,
-    per_nucleotide: Annotated[
-        bool,
-        typer.Option(
-            "--per-nucleotide", help="One row a nucleotide; row_offsets says whose."
-        ),
-    ] = False,
+    local: Local = False,
+    model: Model = "bundled",
+    registry: Registry = None,
+    per_nucleotide: PerNucleotide = False,
     pooling: Annotated[
         Pooling, typer.Option(help="How nucleotides make the code of an RNA.")
     ] = Pooling.MAX,
-    k: Annotated[
-        int | None,
-        typer.Option("-k", min=1, help="Features kept for each nucleotide."),
-    ] = None,
+    k: Kept = None,
     dictionary: DictionaryName = None,
     skip_rejected: SkipRejected = False,
     batch: Batch = 256,
@@ -120,10 +128,12 @@ def encode(
 
     Row i is the i-th RNA of the file, and "names" in the file written names it.
     """
+    total = _count(read_fasta(fasta)) if fasta.is_file() else None
     names: deque[str] = deque()
-    level: records.Level = "nucleotide" if per_nucleotide else "sequence"
     sequences = _noted(read_fasta(fasta), names)
+    level: records.Level = "nucleotide" if per_nucleotide else "sequence"
     with ExitStack() as stack:
+        writer = stack.enter_context(CodesWriter(out, per_nucleotide=per_nucleotide))
         if local:
             encoder = LocalEncoder(
                 model=model, dictionary=dictionary, registry=registry
@@ -142,16 +152,9 @@ def encode(
                 on_rejection="skip",
                 batch=batch,
             )
-        total = _count(read_fasta(fasta)) if fasta.is_file() else None
-        advance = stack.enter_context(progress(f"encoding {fasta.name}", total))
-        writer = stack.enter_context(CodesWriter(out, per_nucleotide=per_nucleotide))
+        advance = stack.enter_context(progress("encoding", total))
         for encoded in codes:
-            part = [names.popleft() for _ in range(len(encoded))]
-            _report(
-                [replace(one, name=part[one.index]) for one in encoded.rejections],
-                skip_rejected,
-            )
-            writer.add(part, encoded)
+            _write(writer, encoded, names, skip_rejected)
             advance(len(encoded))
 
 
@@ -174,7 +177,7 @@ def add(
         Pooling | None, typer.Option(help="For a new collection: how codes are pooled.")
     ] = None,
     skip_rejected: SkipRejected = False,
-    batch: Batch = 256,
+    batch: Batch = 512,
     timeout: Timeout = 300.0,
 ) -> None:
     """Store RNAs in a collection.
@@ -346,6 +349,19 @@ def _noted(fasta: Iterable[FastaRecord], names: deque[str]) -> Iterator[str]:
     for record in fasta:
         names.append(record.name)
         yield record.sequence
+
+
+def _write(
+    writer: CodesWriter,
+    encoded: records.Encoded,
+    names: deque[str],
+    skip_rejected: bool,
+) -> None:
+    """Writes a batch; takes its names from the left, and says what was refused."""
+    part = [names.popleft() for _ in range(len(encoded))]
+    refused = [replace(one, name=part[one.index]) for one in encoded.rejections]
+    _report(refused, skip_rejected)
+    writer.add(part, encoded)
 
 
 def _count(members: Iterable[object]) -> int:

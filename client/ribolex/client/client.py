@@ -28,8 +28,9 @@ OnRejection = Literal["raise", "skip"]
 
 _PAGE_SIZE = 1000
 _MAX_SEQUENCES = 256
-# In nucleotides, whose codes take about 6 bytes * k each: at k = 64, 12 MiB in all.
+# In nucleotides. Codes take about 6 bytes * k for each: at k = 64, 12 MiB in all.
 _MAX_SIZE = 32_768
+_MAX_STORED_SIZE = 131_072
 _OPTIONS = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
@@ -40,8 +41,8 @@ _Response = TypeVar("_Response")
 class Client:
     """A connection to one server; thread-safe, connects when first used.
 
-    Every method blocks, and may raise NotReadyError (nobody answers, or not yet),
-    TimedOutError, OverloadedError or ServerError beside the errors named with it.
+    Every method blocks, and beside the errors named with it may raise NotReadyError,
+    TimedOutError, OverloadedError and ServerError.
     """
 
     def __init__(
@@ -51,8 +52,7 @@ class Client:
 
         Args:
             address: host and port of the server.
-            timeout_s: longest wait for one answer, in seconds; of a stream, for
-                each answer of it.
+            timeout_s: longest wait for an answer, and for each one of a stream.
         """
         self.address = address
         self.timeout_s = timeout_s
@@ -212,7 +212,7 @@ class Client:
         collection: str,
         rnas: Iterable[records.Rna],
         *,
-        batch: int = _MAX_SEQUENCES,
+        batch: int = 512,
         on_progress: Callable[[int], object] = lambda n_rnas: None,
     ) -> records.UpsertReport:
         """Stores RNAs, replacing those whose names are there already.
@@ -231,7 +231,7 @@ class Client:
         """
         report = records.UpsertReport(0, 0, 0, ())
         n_sent = 0
-        for part in in_batches(rnas, _size, batch, _MAX_SIZE):
+        for part in in_batches(rnas, _size, batch, _MAX_STORED_SIZE):
             request = collection_pb2.UpsertRnasRequest(
                 collection=collection, rnas=map(convert.rna_to_pb, part)
             )

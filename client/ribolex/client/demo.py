@@ -34,6 +34,7 @@ _SHOWN = (
 _N_FEATURES = 5
 _N_HITS = 4
 _N_QUERIES = 1000
+_TIMEOUT_S = 120.0
 
 
 def run_demo(console: Console) -> None:
@@ -46,7 +47,10 @@ def run_demo(console: Console) -> None:
     sample = list(read_rnas(import_module("ribolex_bundle").sample_path()))
     with tempfile.TemporaryDirectory(prefix="ribolex-demo-") as folder:
         _say(console, "Starting a server with the model and the dictionary in the box.")
-        with running_server(Path(folder)) as address, Client(address) as client:
+        with (
+            running_server(Path(folder)) as address,
+            Client(address, timeout_s=_TIMEOUT_S) as client,
+        ):
             _index(console, client, sample)
             cards = _Cards(client)
             tops = [

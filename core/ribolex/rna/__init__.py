@@ -6,14 +6,17 @@ as U. Everything else in Ribolex takes sequences that `normalise` has accepted.
 
 from ribolex.rna.alphabet import VOCABULARY, normalise, tokenise
 from ribolex.rna.records import Rna
+from ribolex.rna.stockholm import Alignment, read_alignments
 from ribolex.rna.tables import AlignmentRow, read_alignment_rows, read_rnas, write_rnas
 
 __all__ = [
     "VOCABULARY",
+    "Alignment",
     "AlignmentRow",
     "Rna",
     "normalise",
     "read_alignment_rows",
+    "read_alignments",
     "read_rnas",
     "tokenise",
     "write_rnas",
