@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from enum import StrEnum
 from importlib.metadata import entry_points
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -85,8 +86,7 @@ Local = Annotated[
     bool, typer.Option("--local", help="Encode in this process, with no server.")
 ]
 Model = Annotated[
-    str,
-    typer.Option(help="With --local: path of a RiNALMo.", envvar="RIBOLEX_MODEL"),
+    str, typer.Option(help="With --local: a RiNALMo's path.", envvar="RIBOLEX_MODEL")
 ]
 Registry = Annotated[
     str | None,
@@ -101,8 +101,7 @@ PerNucleotide = Annotated[
     ),
 ]
 Kept = Annotated[
-    int | None,
-    typer.Option("-k", min=1, help="Features kept for each nucleotide."),
+    int | None, typer.Option("-k", min=1, help="Features kept for each nucleotide.")
 ]
 
 
@@ -284,16 +283,16 @@ def feature(
 
 
 @app.command()
-def dictionaries(server: Server = DEFAULT_ADDRESS, timeout: Timeout = 60.0) -> None:
+def dictionaries(server: Server = DEFAULT_ADDRESS) -> None:
     """List the server's dictionaries; * marks its default."""
-    with Client(server, timeout_s=timeout) as client:
+    with Client(server) as client:
         output.print_dictionaries(_console(), client.dictionaries())
 
 
 @app.command()
-def collections(server: Server = DEFAULT_ADDRESS, timeout: Timeout = 60.0) -> None:
+def collections(server: Server = DEFAULT_ADDRESS) -> None:
     """List the server's collections."""
-    with Client(server, timeout_s=timeout) as client:
+    with Client(server) as client:
         output.print_collections(_console(), client.list_collections())
 
 
@@ -308,6 +307,9 @@ def demo() -> None:
 def main() -> None:
     """Runs the command line; a failure is one line and exit code 1."""
     _register_others()
+    if isinstance(sys.stdout, TextIOWrapper):
+        # A terminal that lacks a sign shows "?" instead of failing the command.
+        sys.stdout.reconfigure(errors="replace")
     try:
         app()
     except (RibolexError, OSError) as error:
@@ -374,9 +376,8 @@ def _report(rejections: Sequence[records.Rejection], skip_rejected: bool) -> Non
     for one in rejections:
         typer.echo(f"refused: {one.name}: {one.message}", err=True)
     if rejections and not skip_rejected:
-        raise InvalidRequestError(
-            "RNAs were refused; --skip-rejected goes on without them"
-        )
+        message = "RNAs were refused; --skip-rejected goes on without them"
+        raise InvalidRequestError(message)
 
 
 def _ensure_collection(

@@ -28,7 +28,7 @@ def has_ascii_only(console: Console) -> bool:
 
 def to_json(value: object) -> str:
     """Returns a value of ours as one line of JSON; what is not finite becomes null."""
-    return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False)
+    return json.dumps(_plain(value), allow_nan=False)
 
 
 def hits_to_json(query: str, collection: str, hits: records.Hits) -> str:

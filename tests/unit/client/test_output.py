@@ -110,3 +110,11 @@ def test_lists_show_a_line_each() -> None:
     assert lines[3] == [
         "tiny@1", "*", "micro", "3", "normed", "2048", "32", "0.25", "-", "-",
     ]  # fmt: skip
+
+
+def test_terminal_without_bars_gets_ascii() -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    console = Console(file=stream, width=80, color_system=None)
+    output.print_card(console, CARD)
+    stream.seek(0)
+    assert "..##...." in stream.read()
