@@ -61,10 +61,13 @@ def pretrain(
     it goes on.
     """
     from ribolex.lm import LmConfig
-    from ribolex.trainer.pretraining.batches import BatchPlan
-    from ribolex.trainer.pretraining.card import write_model
-    from ribolex.trainer.pretraining.launch import PretrainingData, launch
-    from ribolex.trainer.pretraining.loop import PretrainingPlan
+    from ribolex.trainer.pretraining import (
+        BatchPlan,
+        PretrainingData,
+        PretrainingPlan,
+        launch,
+        write_model,
+    )
 
     logging.basicConfig(level=logging.INFO)
     plan = PretrainingPlan(
