@@ -1,5 +1,6 @@
 """The server as a process: starts, says where it is, survives, drains, ends."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -25,9 +26,10 @@ from tests.integration.test_collections import random_rnas
 
 from ribolex.errors import NotReadyError
 from ribolex.lm import load_lm
-from ribolex.server.app import SERVICES
+from ribolex.server.app import SERVICES, serve
 from ribolex.server.engine import worker
 from ribolex.server.engine.encoding import encode_batch
+from ribolex.server.settings import ServerSettings
 from ribolex.v1 import collection_pb2 as pb
 from ribolex.v1 import encoder_pb2
 
@@ -274,6 +276,18 @@ def test_nothing_is_served_before_all_is_loaded(
         stubs = connect(address)
         assert health(stubs, "") == SERVING
         stubs.channel.close()
+
+
+async def test_a_stop_while_loading_ends_without_serving(
+    tiny_settings: dict[str, Any], tmp_path: Path
+) -> None:
+    stop, told = asyncio.Event(), list[str]()
+    stop.set()
+    file = tmp_path / "address"
+    settings = ServerSettings(**tiny_settings, data=tmp_path, address_file=file)
+    await serve(settings, stop, told.append)
+    assert told == []
+    assert not file.exists()
 
 
 def _free_port() -> int:

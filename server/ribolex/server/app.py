@@ -73,17 +73,15 @@ async def serve(
     front = await _Front.open(settings, gate)
     backend: Backend | None = None
     try:
-        loading = asyncio.create_task(_load(settings))
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait((loading, stopping), return_when=asyncio.FIRST_COMPLETED)
-        backend = await loading
-        gate.open(backend)
-        await front.tell_health(health_pb2.HealthCheckResponse.SERVING)
-        if settings.address_file is not None:
-            await asyncio.to_thread(_write, settings.address_file, front.address)
-        _LOG.info("ready, address %s", front.address)
-        on_ready(front.address)
-        await stopping
+        backend = await _load(settings)
+        if not stop.is_set():
+            gate.open(backend)
+            await front.tell_health(health_pb2.HealthCheckResponse.SERVING)
+            if settings.address_file is not None:
+                await asyncio.to_thread(_write, settings.address_file, front.address)
+            _LOG.info("ready, address %s", front.address)
+            on_ready(front.address)
+        await stop.wait()
         _LOG.info("draining, at most %.0f s", settings.drain_s)
     finally:
         gate.draining.set()

@@ -27,7 +27,8 @@ from ribolex.server.engine.plan import Waiting, plan
 from ribolex.server.settings import BUNDLED
 from ribolex.server.status import reason_of
 
-_BATCH_TOKENS = 8192
+_BATCH_TOKENS = 2048
+"""On a CPU more is no faster (8.9 k nucleotides/s at 2,048, 7.1 k at 8,192)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,9 +73,9 @@ class ServerSettings(BaseSettings):
     max_queue_requests: int = Field(default=512, ge=1)
     """Requests that may wait for the model; past it as with tokens."""
 
-    batch_tokens: int = Field(default=8192, ge=1)
-    """Tokens, padding included, that the model works on at once: more is faster in
-    bulk and makes others wait longer."""
+    batch_tokens: int = Field(default=2048, ge=1)
+    """Tokens, padding included, that the model works on at once. More keeps a GPU
+    busier, gains nothing on a CPU, and makes every other caller wait longer."""
 
     max_message_mib: int = Field(default=64, ge=1, le=2047)
     """Largest message, received or sent. A larger request fails with

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Int64, UInt32
 
 from ribolex.dictionary import Codes, Dictionary
 from ribolex.errors import IncompatibleDictionaryError, NotReadyError, RnaNotFoundError
@@ -121,6 +121,28 @@ class Example(NamedTuple):
     rna: Rna
     max_activation: float
     positions: Int64[np.ndarray, " position"]
+
+
+class Firing:
+    """Where each feature fires in one RNA. Read-only."""
+
+    def __init__(self, codes: Codes) -> None:
+        order = np.argsort(codes.indices, kind="stable")
+        self._features = codes.indices[order]
+        self._rows = codes.rows_of_entries()[order]
+
+    def of(
+        self, features: Int64[np.ndarray, " feature"] | UInt32[np.ndarray, " feature"]
+    ) -> list[Int64[np.ndarray, " position"]]:
+        """Returns, for each feature, its nucleotides from 0, rising; maybe none."""
+        first = np.searchsorted(self._features, features, "left")
+        after = np.searchsorted(self._features, features, "right")
+        return [self._rows[i:j] for i, j in zip(first, after, strict=True)]
+
+
+_NOWHERE = Firing(
+    Codes(np.zeros(1, np.int64), np.empty(0, np.uint32), np.empty(0, np.float32), 0)
+)
 
 
 class Collection:
@@ -236,14 +258,15 @@ class Collection:
             ids = ids[ids != query.excluded]
         scores = self._forward.score(vector, ids)
         best = self._best(ids, scores, limit)
-        return [self._explain(vector, query, i, max_shared) for i in best]
+        fires = _NOWHERE if query.codes is None else Firing(query.codes)
+        return [self._explain(vector, fires, i, max_shared) for i in best]
 
     def examples(self, feature: int, limit: int) -> list[Example]:
         """Returns the RNAs in which a feature fires most strongly, strongest first."""
         found = []
         for rna_id, peak in self._forward.strongest(feature, limit):
             record = self._records.read(rna_id)
-            positions = firing(record.codes, np.array([feature]))[0]
+            positions = Firing(record.codes).of(np.array([feature]))[0]
             found.append(Example(record.rna, peak, positions))
         return found
 
@@ -284,7 +307,7 @@ class Collection:
         return [int(ids[i]) for i in order[:limit]]
 
     def _explain(
-        self, vector: WeightedCode, query: Query, rna_id: int, max_shared: int
+        self, vector: WeightedCode, fires: Firing, rna_id: int, max_shared: int
     ) -> Hit:
         target = self._forward.row(rna_id)
         features, here, there = np.intersect1d(
@@ -294,13 +317,12 @@ class Collection:
         order = np.lexsort((features, -parts))[:max_shared]
         record = self._records.read(rna_id)
         listed = features[order]
-        in_query = firing(query.codes, listed) if query.codes is not None else None
-        in_target = firing(record.codes, listed)
+        in_query, in_target = fires.of(listed), Firing(record.codes).of(listed)
         shared = [
             SharedFeature(
                 int(features[i]),
                 float(parts[i]),
-                np.empty(0, np.int64) if in_query is None else in_query[rank],
+                in_query[rank],
                 in_target[rank],
             )
             for rank, i in enumerate(order)
@@ -310,14 +332,3 @@ class Collection:
         n_shared = len(features)
         others = max(0.0, other) if len(order) < n_shared else 0.0
         return Hit(record.rna, score, shared, n_shared, others)
-
-
-def firing(
-    codes: Codes, features: Int64[np.ndarray, " feature"]
-) -> list[Int64[np.ndarray, " position"]]:
-    """Returns, for each feature, the rows in which it fires, from 0, rising."""
-    order = np.argsort(codes.indices, kind="stable")
-    by_feature, rows = codes.indices[order], codes.rows_of_entries()[order]
-    first = np.searchsorted(by_feature, features, "left")
-    after = np.searchsorted(by_feature, features, "right")
-    return [rows[i:j] for i, j in zip(first, after, strict=True)]

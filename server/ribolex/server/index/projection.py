@@ -6,6 +6,7 @@ is a guess that is ranked exactly elsewhere. Knows ids and weighted codes only.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import faiss
 import numpy as np
@@ -13,9 +14,9 @@ from jaxtyping import Float32, Int64
 
 from ribolex.server.index.forward import WeightedCode
 
-DIMENSIONS = 256
-"""On synthetic codes of 64 features 0.997 of the true ten best are among the first
-hundred; half the dimensions lose 2 %, twice as many find 0.9998."""
+DIMENSIONS = 512
+"""Of the ten best of 30,000 synthetic codes of 330 features each, 256 candidates
+hold 0.993 with 512 dimensions and 0.90 with 256, at 2.9 against 2.3 ms."""
 
 _SEED = 20_001
 
@@ -28,10 +29,7 @@ class Projection:
     """
 
     def __init__(self, n_features: int) -> None:
-        # The same numbers for the same width, so that nothing of it need be stored.
-        random = np.random.default_rng(_SEED)
-        self._matrix = random.standard_normal((n_features, DIMENSIONS), np.float32)
-        self._matrix /= np.sqrt(np.float32(DIMENSIONS))
+        self._matrix = _directions(n_features)
         self._highest = -1
         self._index = faiss.IndexIDMap2(
             faiss.IndexScalarQuantizer(
@@ -68,3 +66,13 @@ class Projection:
         out: Float32[np.ndarray, " dimension"]
         out = code.weights @ self._matrix[code.features]
         return out
+
+
+@lru_cache(maxsize=4)
+def _directions(n_features: int) -> Float32[np.ndarray, "n_features dimension"]:
+    """Returns the random direction of each feature, shared by all of one width."""
+    random = np.random.default_rng(_SEED)
+    matrix = random.standard_normal((n_features, DIMENSIONS), np.float32)
+    matrix /= np.sqrt(np.float32(DIMENSIONS))
+    matrix.flags.writeable = False
+    return matrix
