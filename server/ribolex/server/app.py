@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import faiss
 import grpc
 import torch
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -154,7 +153,6 @@ async def _load(settings: ServerSettings) -> Backend:
     """Returns everything under the services, loaded and running."""
     if settings.threads:
         torch.set_num_threads(settings.threads)
-        faiss.omp_set_num_threads(settings.threads)
     lm = await asyncio.to_thread(load_lm, settings.model, device=settings.device)
     _check_length(settings, lm)
     _LOG.info("model %s loaded, digest %s", lm.name, lm.digest[:12])

@@ -57,7 +57,7 @@ class ServerSettings(BaseSettings):
     """Where the model runs, as torch names it: "cpu", "cuda", "cuda:1"."""
 
     threads: int = Field(default=0, ge=0)
-    """CPU threads for the model and for search, each; 0 leaves it to the libraries."""
+    """CPU threads for the model; 0 leaves it to torch, which takes all cores."""
 
     max_nucleotides: int = Field(default=1022, ge=1)
     """Longest sequence; a longer one is refused with INVALID_ARGUMENT. At most what

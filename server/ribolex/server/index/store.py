@@ -17,6 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+import faiss
+
 from ribolex.dictionary import Dictionary
 from ribolex.errors import (
     CollectionExistsError,
@@ -53,7 +55,10 @@ class _Owner:
         self.folder = folder
         self.loading = asyncio.Lock()
         self.is_gone = False
-        self._thread = ThreadPoolExecutor(1, f"ribolex-{folder.name}")
+        # FAISS would wake a team of threads for every query, of which one can work.
+        self._thread = ThreadPoolExecutor(
+            1, f"ribolex-{folder.name}", faiss.omp_set_num_threads, (1,)
+        )
         self._collection: Collection | None = None
 
     async def run(self, job: Callable[[Collection], Result]) -> Result:
