@@ -1,0 +1,12 @@
+"""The trainer's part of the `ribolex` command."""
+
+import typer
+
+from ribolex.trainer.commands.pretrain import pretrain
+from ribolex.trainer.commands.train import train
+
+
+def register(app: typer.Typer) -> None:
+    """Adds `pretrain` and `train` to the command line."""
+    app.command()(pretrain)
+    app.command()(train)

@@ -1,0 +1,186 @@
+"""`ribolex train`: trains a dictionary on a layer and publishes it if it is good."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from ribolex.trainer.pipeline import Outcome, Stage
+
+
+def train(
+    rnas: Annotated[
+        list[Path],
+        typer.Option(help="Table of RNAs (.tsv, .tsv.gz); may be given several times."),
+    ],
+    validation: Annotated[
+        Path, typer.Option(help="Table of RNAs of other families, to measure on.")
+    ],
+    name: Annotated[str, typer.Option(help="Name of the dictionary.")],
+    registry: Annotated[
+        Path, typer.Option(help="Folder of published dictionaries.")
+    ] = Path("dictionaries"),
+    workdir: Annotated[
+        Path, typer.Option(help="Folder of cached activations; a second run uses them.")
+    ] = Path("training"),
+    lm: Annotated[
+        str, typer.Option(help="Folder or file of a RiNALMo, or the one in the box.")
+    ] = "bundled",
+    layer: Annotated[
+        int, typer.Option(help="Layer to read, from 1; 0 for the middle one.")
+    ] = 0,
+    features: Annotated[
+        int, typer.Option(help="Features to learn; 0 to go by --expansion.")
+    ] = 0,
+    expansion: Annotated[
+        int, typer.Option(help="Features for each dimension of the model.")
+    ] = 16,
+    k: Annotated[int, typer.Option(help="Features that fire on a nucleotide.")] = 16,
+    nucleotides: Annotated[
+        int,
+        typer.Option(help="Cache at most so many of the tables, families in turn."),
+    ] = 4_000_000,
+    tokens: Annotated[
+        int, typer.Option(help="Nucleotides to see in the fit, some more than once.")
+    ] = 8_000_000,
+    batch_rows: Annotated[int, typer.Option(help="Nucleotides a step.")] = 1024,
+    learning_rate: Annotated[
+        float,
+        typer.Option(help="Peak of the rate; 0 for 2e-4 / sqrt(features / 2^14)."),
+    ] = 0.0,
+    licence: Annotated[
+        str, typer.Option(help="Licence to publish under, an SPDX expression.")
+    ] = "Apache-2.0",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    threads: Annotated[
+        int, typer.Option(help="CPU threads; 0 for as many as torch likes.")
+    ] = 0,
+    seed: Annotated[int, typer.Option(help="Same seed, same dictionary.")] = 0,
+) -> None:
+    """Train a dictionary: cache activations, fit, describe features, check, publish.
+
+    Prints what was measured on RNAs of families that it never saw, beside controls.
+    Exits with 1, and publishes nothing, if a gate fails.
+    """
+    import torch
+
+    from ribolex.lm import load_lm
+    from ribolex.registry import FolderRegistry
+    from ribolex.trainer.fit import FitPlan
+    from ribolex.trainer.pipeline import TrainPlan
+    from ribolex.trainer.pipeline import train as run
+
+    logging.basicConfig(level=logging.WARNING)
+    if threads:
+        torch.set_num_threads(threads)
+    model = load_lm(lm, device=device)
+    plan = TrainPlan(
+        name=name,
+        rnas=rnas,
+        validation=validation,
+        layer=layer or (model.config.n_layers + 1) // 2,
+        n_nucleotides=nucleotides,
+        licence=licence,
+        fit=FitPlan(
+            n_features=features or expansion * model.config.d_model,
+            k=k,
+            n_rows=tokens,
+            batch_rows=batch_rows,
+            learning_rate=learning_rate or None,
+            seed=seed,
+            device=device,
+        ),
+    )
+    console = Console()
+    columns = (
+        TextColumn("{task.description:<12}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console) as bars:
+        store = FolderRegistry(registry)
+        outcome = run(plan, model, store, workdir, _Stages(bars).show)
+    console.print(_table(outcome))
+    if outcome.ref is None:
+        console.print("not published: a gate failed")
+        raise typer.Exit(1)
+    console.print(f"published {outcome.ref} in {registry}, and made it current")
+
+
+class _Stages:
+    """Shows each stage as a bar of its own."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._tasks: dict[str, TaskID] = {}
+
+    def show(self, stage: "Stage") -> None:
+        """Moves the bar of a stage."""
+        if stage.name not in self._tasks:
+            self._tasks[stage.name] = self._bars.add_task(
+                stage.name, total=stage.total, note=""
+            )
+        self._bars.update(
+            self._tasks[stage.name],
+            completed=stage.done,
+            total=stage.total,
+            note=stage.note,
+        )
+
+
+def _table(outcome: "Outcome") -> Table:
+    found, controls = outcome.checked.evaluation, outcome.controls
+    limits = {gate.metric: gate for gate in outcome.checked.gates}
+    table = Table(
+        title=f"{outcome.checked.dictionary.name}, "
+        f"{found.n_nucleotides:,} held-out nucleotides"
+    )
+    for heading in ("measure", "dictionary", "PCA", "random decoder", "gate"):
+        table.add_column(heading, justify="left" if heading == "measure" else "right")
+
+    def add(
+        metric: str, title: str, got: float, pca: str = "", random: str = ""
+    ) -> None:
+        gate = limits.get(metric)
+        verdict = ""
+        if gate is not None:
+            verdict = f"<= {gate.limit:g} " + (
+                "ok" if gate.got <= gate.limit else "FAIL"
+            )
+        table.add_row(title, f"{got:.4f}", pca, random, verdict)
+
+    add(
+        "fvu",
+        "variance unexplained",
+        found.fvu,
+        f"{controls['pca_fvu']:.4f}",
+        f"{controls['random_fvu']:.4f}",
+    )
+    add("l0", "features a nucleotide", found.l0)
+    add(
+        "dead_fraction",
+        "dead features",
+        found.dead_fraction,
+        random=f"{controls['random_dead_fraction']:.4f}",
+    )
+    add("dense_fraction", "dense features", found.dense_fraction)
+    differing = limits["panel_differing"].got
+    add("panel_differing", "panel firings that differ", differing)
+    fired = found.l0_histogram / found.n_nucleotides
+    spread = ", ".join(f"{n}: {share:.1%}" for n, share in enumerate(fired) if share)
+    table.caption = f"features that fire on a nucleotide: {spread}"
+    return table
