@@ -14,14 +14,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from rich.console import Console
 from rich.text import Text
 
 from ribolex.client import output, records
 from ribolex.client.child import running_server
 from ribolex.client.client import Client
-from ribolex.client.codes import SparseCodes
 from ribolex.client.families import draw_queries, rate_by_kmers, rate_by_search
 from ribolex.client.progress import progress
 from ribolex.client.tables import read_rnas
@@ -34,8 +32,6 @@ _SHOWN = (
     ("a snoRNA", "Gene;snRNA;snoRNA;CD-box"),
 )
 _N_FEATURES = 5
-_N_COUNTED = 8
-"""Features of a nucleotide that search counts unless told otherwise."""
 _N_HITS = 4
 _N_QUERIES = 1000
 _TIMEOUT_S = 120.0
@@ -113,11 +109,9 @@ class _Cards:
 
     def strongest(self, code: records.StoredRna) -> list[_Weighted]:
         """Returns an RNA's features, the one that weighs most in search first."""
-        if code.sequence_code is None or code.nucleotide_codes is None:
+        if code.sequence_code is None:
             return []
         indices, values = code.sequence_code.row(0)
-        counted = np.isin(indices, _leading(code.nucleotide_codes, _N_COUNTED))
-        indices, values = indices[counted], values[counted]
         new = [int(i) for i in indices if int(i) not in self._known]
         with ThreadPoolExecutor(8) as pool:
             for card in pool.map(self._ask, new):
@@ -126,13 +120,6 @@ class _Cards:
         weights = np.log1p(values) * [feature.idf for feature in found]
         order = np.argsort(-weights, kind="stable")
         return [_Weighted(float(weights[i]), found[i]) for i in order]
-
-
-def _leading(codes: SparseCodes, n: int) -> npt.NDArray[np.uint32]:
-    """Returns the features that are among the n strongest of some nucleotide."""
-    rows = [codes.row(i) for i in range(len(codes))]
-    found = [indices[np.argsort(-values)[:n]] for indices, values in rows]
-    return np.unique(np.concatenate(found))
 
 
 def _show_rna(
