@@ -29,11 +29,9 @@ CHUNK = 256
 BLOCK = 1024
 VARIANTS = {
     "default": SearchMeasure(),
-    "strongest 2": SearchMeasure(keep_strongest=2),
     "strongest 4": SearchMeasure(keep_strongest=4),
     "strongest 8": SearchMeasure(keep_strongest=8),
-    "idf squared": SearchMeasure(idf_power=2.0),
-    "strongest 8, idf squared": SearchMeasure(keep_strongest=8, idf_power=2.0),
+    "idf": SearchMeasure(idf_power=1.0),
     "mean": SearchMeasure(pooling="mean"),
     "count": SearchMeasure(pooling="count"),
 }

@@ -117,7 +117,7 @@ class _Cards:
             for card in pool.map(self._ask, new):
                 self._known[card.feature.id] = card.feature
         found = [self._known[int(i)] for i in indices]
-        weights = np.log1p(values) * [feature.idf for feature in found]
+        weights = np.log1p(values) * np.sqrt([feature.idf for feature in found])
         order = np.argsort(-weights, kind="stable")
         return [_Weighted(float(weights[i]), found[i]) for i in order]
 

@@ -24,7 +24,7 @@ from ribolex.server.index.records import PooledCode, Record, Records, Written
 RECORDS = "records.sqlite3"
 """The file in a collection's folder."""
 
-_MIN_CANDIDATES = 256
+_MIN_CANDIDATES = 1024
 _CANDIDATES_PER_HIT = 4
 _GROUP = 1024
 """Codes that are projected together when a collection is opened."""

@@ -28,11 +28,10 @@ class SearchMeasure:
     """What a collection compares; frozen with it when it is made."""
 
     pooling: Pooling = "max"
-    keep_strongest: int | None = 8
-    """Features of each nucleotide that count, the strongest; None for all. Half of a
-    dictionary's 16 find more relatives than all of them (docs/benchmarks.md)."""
+    keep_strongest: int | None = None
+    """Features of each nucleotide that count, the strongest; None for all."""
     damping: Damping = "log1p"
-    idf_power: float = 1.0
+    idf_power: float = 0.5
     """What the dictionary's idf is raised to; 0 leaves features unweighted."""
 
     def pool(self, codes: Codes) -> PooledCode:
