@@ -27,7 +27,7 @@ MEASURES = [
 def dense(codes: Codes, dictionary: Dictionary) -> np.ndarray:
     """The search vector by the default measure, the simple way."""
     vector = np.zeros(codes.n_features)
-    code = weigh(pool(codes, "max"), dictionary.features.idf, "log1p")
+    code = weigh(pool(codes, "max"), np.sqrt(dictionary.features.idf), "log1p")
     vector[code.indices] = code.values
     return vector
 

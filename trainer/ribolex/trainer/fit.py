@@ -22,7 +22,7 @@ _ROWS_A_PART = 65_536
 _SAMPLE_ROWS = 16_384
 _MEDIAN_STEPS = 50
 _LOG_STEPS = 20
-_NOISE = 0.1
+_NOISE = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,9 @@ def pretrain(
         str, typer.Option(help="Name of the model and its folder.")
     ] = "model",
 ) -> None:
-    """Train a language model: masked letters and alignment contrast.
+    """Train a language model on tables of RNAs.
+
+    Two losses: hidden letters, and alignment contrast between relatives.
 
     Writes a checkpoint and a log line every few thousand steps and, at the end, the
     model with its card as OUT/NAME. Killed and started again with the same options,

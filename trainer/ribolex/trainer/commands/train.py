@@ -69,7 +69,9 @@ def train(
     ] = 0,
     seed: Annotated[int, typer.Option(help="Same seed, same dictionary.")] = 0,
 ) -> None:
-    """Train a dictionary: cache activations, fit, describe features, check, publish.
+    """Train a dictionary, check it and publish it.
+
+    Caches activations, fits, describes the features, measures.
 
     Prints what was measured on RNAs of families that it never saw, beside controls.
     Exits with 1, and publishes nothing, if a gate fails.
