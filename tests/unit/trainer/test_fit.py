@@ -88,6 +88,6 @@ def test_geometric_median_is_not_moved_by_outliers() -> None:
 
 
 def test_rate_is_the_rule_unless_given() -> None:
-    assert FitPlan(2**14, 2, 10).peak_rate == pytest.approx(2e-4)
-    assert FitPlan(2**12, 2, 10).peak_rate == pytest.approx(4e-4)
+    assert FitPlan(2**14, 2, 10).peak_rate == pytest.approx(4.4e-4)
+    assert FitPlan(2**12, 2, 10).peak_rate == pytest.approx(8.8e-4)
     assert FitPlan(2**12, 2, 10, learning_rate=1e-3).peak_rate == 1e-3

@@ -58,7 +58,7 @@ def train(
     batch_rows: Annotated[int, typer.Option(help="Nucleotides a step.")] = 1024,
     learning_rate: Annotated[
         float,
-        typer.Option(help="Peak of the rate; 0 for 2e-4 / sqrt(features / 2^14)."),
+        typer.Option(help="Peak of the rate; 0 for 4.4e-4 / sqrt(features / 2^14)."),
     ] = 0.0,
     licence: Annotated[
         str, typer.Option(help="Licence to publish under, an SPDX expression.")
