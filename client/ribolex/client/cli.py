@@ -125,7 +125,8 @@ def encode(
 ) -> None:
     """Write the codes of RNAs as a scipy CSR matrix.
 
-    Row i is the i-th RNA of the file, and "names" in the file written names it.
+    Row i is the i-th RNA of the file, and "names" in the file written names it; two
+    RNAs may have one name.
     """
     total = _count(read_fasta(fasta)) if fasta.is_file() else None
     names: deque[str] = deque()
@@ -181,8 +182,8 @@ def add(
 ) -> None:
     """Store RNAs in a collection.
 
-    An RNA whose name is there already is replaced. Each batch is on the server's
-    disk before the next one is sent.
+    An RNA whose name is in the collection already is replaced; two of one name in
+    the file are an error. Each batch is on the server's disk before the next is sent.
     """
     total = _count(read_rnas(rnas)) if rnas.is_file() else None
     with Client(server, timeout_s=timeout) as client:

@@ -1,6 +1,9 @@
 """FASTA: names and letters, one RNA in memory at a time.
 
-Which letters are of RNA is the server's to say, so that there is one rule.
+Read as people write it: a line that begins with ";" is a comment, spaces and the
+numbers at the ends of a line (as GenBank and EMBL print them) are none of the letters,
+and a "*" may end a sequence. Which letters are of RNA is the server's to say, so that
+there is one rule; nor is it known here whether names differ.
 """
 
 from collections.abc import Iterable, Iterator
@@ -49,7 +52,7 @@ def parse_fasta(lines: Iterable[Line], where: str) -> Iterator[FastaRecord]:
             if header is not None:
                 yield _record(header, parts, where)
             header, parts, n_letters = line, [], 0
-        elif not line.text:
+        elif not line.text or line.text.startswith(";"):
             continue
         elif header is None:
             raise CorruptInputError(
@@ -69,12 +72,21 @@ def parse_fasta(lines: Iterable[Line], where: str) -> Iterator[FastaRecord]:
 
 
 def _letters(line: Line, where: str) -> str:
-    letters = "".join(line.text.split()).upper()
+    words = line.text.split()
+    if _is_number(words[-1]):
+        words.pop()
+    if words and _is_number(words[0]):
+        words.pop(0)
+    letters = "".join(words).upper()
     if not letters.isascii():
         raise CorruptInputError(
             f"{where}:{line.number}", "holds signs that are not ASCII, expected letters"
         )
     return letters
+
+
+def _is_number(word: str) -> bool:
+    return word.isascii() and word.isdecimal()
 
 
 def _record(header: Line, parts: list[str], where: str) -> FastaRecord:
@@ -83,7 +95,8 @@ def _record(header: Line, parts: list[str], where: str) -> FastaRecord:
         raise CorruptInputError(f"{where}:{header.number}", "a header without a name")
     if not words[0].isprintable():
         raise CorruptInputError(f"{where}:{header.number}", "a name that is not UTF-8")
-    if not parts:
+    sequence = "".join(parts).removesuffix("*")
+    if not sequence:
         message = f"{words[0]!r} has no sequence"
         raise CorruptInputError(f"{where}:{header.number}", message)
-    return FastaRecord(words[0], "".join(parts), header.number)
+    return FastaRecord(words[0], sequence, header.number)

@@ -20,11 +20,14 @@ MAX_CHARACTERS = 2**20
 """Longest line, and longest sequence, that a reader takes."""
 
 _GZIP_MAGIC = b"\x1f\x8b"
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_BYTE_ORDER_MARK = "\ufeff"
+# Some programs end a line with these; taken for spaces they would swallow letters.
+_SEPARATORS = "\x85\u2028\u2029"
+_REFUSED = re.compile(f"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f{_SEPARATORS}]")
 
 
 class Line(NamedTuple):
-    """One line with its number, counted from 1, and without its end."""
+    """One line with its number, counted from 1, without its end and byte order mark."""
 
     number: int
     text: str
@@ -57,9 +60,9 @@ def read_lines(path: Path) -> Iterator[Line]:
                 if len(text) > MAX_CHARACTERS and not text.endswith("\n"):
                     message = f"a line of more than {MAX_CHARACTERS:,} characters"
                     raise CorruptInputError(where, message)
-                if _CONTROL.search(text):
-                    raise CorruptInputError(where, "holds binary data, expected text")
-                yield Line(number, text.rstrip())
+                _check_text(text, where)
+                # Also within a file: two of Windows' put together have two.
+                yield Line(number, text.removeprefix(_BYTE_ORDER_MARK).rstrip())
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         where = f"{name}:{number + 1}"
         raise CorruptInputError(
@@ -67,6 +70,16 @@ def read_lines(path: Path) -> Iterator[Line]:
         ) from error
     except OSError as error:
         raise CorruptInputError(name, error.strerror or str(error)) from error
+
+
+def _check_text(text: str, where: str) -> None:
+    found = _REFUSED.search(text)
+    if found is None:
+        return
+    if found.group() in _SEPARATORS:
+        code = f"U+{ord(found.group()):04X}"
+        raise CorruptInputError(where, f"holds {code}, which ends no line here")
+    raise CorruptInputError(where, "holds binary data, expected text")
 
 
 def _open(path: Path, stack: ExitStack) -> io.TextIOWrapper:
@@ -77,7 +90,7 @@ def _open(path: Path, stack: ExitStack) -> io.TextIOWrapper:
     buffered = io.BufferedReader(_Unclosed(raw))
     is_zipped = buffered.peek(2)[:2] == _GZIP_MAGIC
     binary: Any = gzip.GzipFile(fileobj=buffered) if is_zipped else buffered
-    text = io.TextIOWrapper(binary, encoding="utf-8-sig", errors="surrogateescape")
+    text = io.TextIOWrapper(binary, encoding="utf-8", errors="surrogateescape")
     return stack.enter_context(text)
 
 

@@ -5,6 +5,7 @@ The first line names the columns. Plain or gzipped. Knows nothing of models.
 
 import csv
 import gzip
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -38,10 +39,10 @@ def read_rnas(path: Path) -> Iterator[Rna]:
 
     Raises:
         CorruptInputError: a column is missing, or the file breaks off.
-        InvalidSequenceError: names the file and line.
+        InvalidSequenceError: names the file, the line and the RNA.
     """
     for line, row in _rows(path, ("name", "sequence")):
-        sequence = normalise(row["sequence"], f"{path}:{line}")
+        sequence = normalise(row["sequence"], f"{path}:{line}, {row['name']!r}")
         labels = {key: row[key] for key in _LABELS if row.get(key)}
         yield Rna(row["name"], sequence, row.get("structure") or None, labels)
 
@@ -84,5 +85,5 @@ def _rows(path: Path, needed: Iterable[str]) -> Iterator[tuple[int, dict[str, st
                         f"{path}:{reader.line_num}", "the line has too few columns"
                     )
                 yield reader.line_num, row
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         raise CorruptInputError(str(path), f"cannot be read: {error}") from error

@@ -4,6 +4,7 @@ import gzip
 import io
 import itertools
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,6 +73,8 @@ def test_any_bytes_are_read_or_refused(
         return
     assert records
     assert all(record.name and record.sequence for record in records)
+    assert all(record.name.isprintable() for record in records)
+    assert all(record.sequence.isascii() for record in records)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +83,15 @@ def test_any_bytes_are_read_or_refused(
         (b"", None, "is empty"),
         (b"\n\n  \n", None, "is empty"),
         (b"ACGU\n>a\nACGU\n", 1, "'ACGU' found, expected a header"),
-        (b"\n; comment\n>a\nACGU\n", 2, "'; comment' found, expected a header"),
+        (b"\n@read\nACGU\n+\nIIII\n", 2, "'@read' found, expected a header"),
+        (b"; comment\n\n; another\n", None, "is empty"),
+        (b">a\n*\n", 1, "'a' has no sequence"),
+        (b">a\n  61 \n", 1, "'a' has no sequence"),
+        (">a\u2028ACGU\nGG\n".encode(), 1, "U+2028, which ends no line here"),
+        (">a\nAC\u2029GU\n".encode(), 2, "U+2029, which ends no line here"),
+        (">a\nAC\x85GU\n".encode(), 2, "U+0085, which ends no line here"),
+        (">a\nAC\u200bGU\n".encode(), 2, "not ASCII"),
+        (b"BZh91AY&SY\x00\x01", 1, "binary data"),
         (b">a\nACGU\n>\nACGU\n", 3, "a header without a name"),
         (b">a\n>b\nACGU\n", 1, "'a' has no sequence"),
         (b">a\nACGU\n>b\n\n", 3, "'b' has no sequence"),
@@ -126,8 +137,45 @@ def test_records_before_the_break_are_given(tmp_path: Path) -> None:
         next(records)
 
 
-def test_spaces_within_a_sequence_are_left_out(tmp_path: Path) -> None:
-    assert _read(_write(tmp_path, b"> a b\n1\nAC GU\tAC \n")) == [("a", "1ACGUAC")]
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"> a b\nAC GU\tAC \n",
+        ">a\nACG\u00a0UAC\n".encode(),
+        b"\n\r\n \n>a\nACGUAC\n",
+        b"; of a time before\n>a\n;and its letters\nACGU\n; so\nAC\n",
+        b">a\n        1 acg\n        4 uac\n",
+        b">a\n     acg uac        6\n",
+        b">a\n1\nACGUAC\n",
+        b">a\nACG\nUAC*\n",
+        b">a\nACGUAC\n*\n",
+        ">a\nACG\n\ufeffUAC\n".encode("utf-8-sig"),
+        gzip.compress(b">a\nACG") + gzip.compress(b"UAC\n"),
+    ],
+    ids=range(11),
+)
+def test_what_people_put_between_letters_is_left_out(
+    tmp_path: Path, content: bytes
+) -> None:
+    assert _read(_write(tmp_path, content)) == [("a", "ACGUAC")]
+
+
+@pytest.mark.parametrize("letters", ["AC1GU", "*ACGU", "AC*GU", "1AC", "AC>GU", "AC;"])
+def test_the_same_signs_among_letters_are_left_for_the_server_to_refuse(
+    tmp_path: Path, letters: str
+) -> None:
+    assert _read(_write(tmp_path, f">a\n{letters}\n".encode())) == [("a", letters)]
+
+
+def test_names_may_repeat(tmp_path: Path) -> None:
+    path = _write(tmp_path, b">a\nACGU\n>a\nGG\n")
+    assert _read(path) == [("a", "ACGU"), ("a", "GG")]
+
+
+def test_files_of_windows_can_be_put_together(tmp_path: Path) -> None:
+    one = ">a\r\nACGU\r\n".encode("utf-8-sig")
+    two = ">b\r\nGG\r\n".encode("utf-8-sig")
+    assert _read(_write(tmp_path, one + two)) == [("a", "ACGU"), ("b", "GG")]
 
 
 @pytest.mark.parametrize("name", ["none.fasta", "."])
@@ -165,6 +213,29 @@ def test_endless_sequence_is_refused_early() -> None:
         CorruptInputError, match="x:1: a sequence of more than 1,048,576"
     ):
         list(parse_fasta(lines, "x"))
+
+
+@pytest.mark.parametrize(
+    ("piece", "n_pieces", "most_bytes"),
+    [(b"A" * 2**20, 64, 12 << 20), (b"\n" * 2**16, 1, 1 << 20)],
+    ids=["line", "lines"],
+)
+def test_memory_stays_bounded_whatever_unpacks(
+    tmp_path: Path, piece: bytes, n_pieces: int, most_bytes: int
+) -> None:
+    """A line of 64 MiB, and 65,536 empty ones, each gzipped to a few kB."""
+    path = tmp_path / "bomb.gz"
+    with gzip.open(path, "wb", compresslevel=1) as stream:
+        stream.write(b">a\n")
+        for _ in range(n_pieces):
+            stream.write(piece)
+    tracemalloc.start()
+    try:
+        with pytest.raises(CorruptInputError):
+            list(read_fasta(path))
+        assert tracemalloc.get_traced_memory()[1] < most_bytes
+    finally:
+        tracemalloc.stop()
 
 
 def test_file_is_closed_when_left_early(tmp_path: Path) -> None:

@@ -31,10 +31,10 @@ def test_missing_column_is_named(tmp_path: Path) -> None:
         list(read_rnas(path))
 
 
-def test_bad_letter_is_named_with_its_line(tmp_path: Path) -> None:
+def test_bad_letter_is_named_with_line_and_rna(tmp_path: Path) -> None:
     path = tmp_path / "t.tsv"
     path.write_text("name\tsequence\nx\tACGU\ny\tACQU\n")
-    with pytest.raises(InvalidSequenceError, match=r"t\.tsv:3: 'Q' at position 3"):
+    with pytest.raises(InvalidSequenceError, match=r"t\.tsv:3, 'y': 'Q' at position 3"):
         list(read_rnas(path))
 
 
@@ -49,4 +49,20 @@ def test_truncated_gzip_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "t.tsv.gz"
     path.write_bytes(gzip.compress(b"name\tsequence\n" + b"x\tACGU\n" * 999)[:-20])
     with pytest.raises(CorruptInputError, match="cannot be read"):
+        list(read_rnas(path))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"name\tsequence\nx\t" + b"A" * 200_000 + b"\n",
+        gzip.compress(b"name\tsequence\nx\tACGU\n")[:10] + b"\xff" * 40,
+        b"name\tsequence\nx\tAC\xffGU\n",
+    ],
+    ids=["endless field", "gzip that is none", "not UTF-8"],
+)
+def test_hostile_table_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / f"t.tsv{'.gz' if content[:1] == bytes([0x1F]) else ''}"
+    path.write_bytes(content)
+    with pytest.raises(CorruptInputError, match=r"t\.tsv.*cannot be read"):
         list(read_rnas(path))
