@@ -13,20 +13,30 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from ribolex.errors import InvalidRequestError, SequenceTooLongError
+from ribolex.errors import InvalidRequestError
 from ribolex.lm.configuration import MAX_NUCLEOTIDES, LmConfig
 from ribolex.lm.model import Hook, RiNALMo
 from ribolex.lm.packing import Rectangle, bucket, collate
 from ribolex.lm.weights import digest_network, load_network, read_name
-from ribolex.rna.alphabet import MASK, normalise, tokenise
+from ribolex.lm.windows import Piece, pieces
+from ribolex.rna.alphabet import MASK, VOCABULARY, normalise, tokenise
 
 _BATCH_TOKENS = 8192
 
 
-class _Batch(NamedTuple):
-    """One rectangle on the device and the sequences it holds."""
+class Span(NamedTuple):
+    """Activations of a stretch of one RNA."""
 
-    members: list[int]
+    start: int
+    """Its first nucleotide, 0-based."""
+    states: dict[int, Float[Tensor, "_nucleotide d_model"]]
+    """By layer; float32 on the model's device."""
+
+
+class _Batch(NamedTuple):
+    """One rectangle on the device and the windows it holds, one a row."""
+
+    pieces: list[Piece]
     rectangle: Rectangle
 
 
@@ -34,7 +44,10 @@ class LanguageModel:
     """A loaded RiNALMo with its identity.
 
     The same RNA gets the same activations alone and in any batch (float32, to
-    1e-5). Read-only after construction.
+    1e-5). An RNA beyond the trained context is read in overlapping windows of
+    `max_nucleotides`; each nucleotide takes its activation from the window that it
+    lies deepest in. Memory is bounded by the windows of a batch, results aside.
+    Read-only after construction.
     """
 
     def __init__(self, network: RiNALMo, name: str, device: str = "cpu") -> None:
@@ -50,7 +63,7 @@ class LanguageModel:
 
     @property
     def max_nucleotides(self) -> int:
-        """Longest sequence that fits the trained context."""
+        """Longest sequence that fits the trained context; longer ones are cut."""
         return MAX_NUCLEOTIDES
 
     def activations(
@@ -64,18 +77,43 @@ class LanguageModel:
             hook: "normed" is what the next layer reads, "raw" the block's output.
 
         Raises:
-            InvalidSequenceError, SequenceTooLongError: names the sequence.
+            InvalidSequenceError: names the sequence.
             InvalidRequestError: a layer that the model does not have.
         """
         self._check_layers(layers)
+        tokens = self.prepare(sequences)
+        shapes = [(len(sequence) - 2, self.config.d_model) for sequence in tokens]
         out: list[dict[int, Float[np.ndarray, "_nucleotide d_model"]]]
-        out = [{} for _ in sequences]
-        for batch in self._batches(self.prepare(sequences)):
+        out = [{layer: np.empty(s, np.float32) for layer in layers} for s in shapes]
+        for batch in self._batches(pieces(tokens)):
             for layer, states in self._layers(batch.rectangle, layers, hook):
-                for row, member in enumerate(batch.members):
-                    kept = batch.rectangle.is_nucleotide[row]
-                    out[member][layer] = states[row][kept].float().cpu().numpy()
+                _scatter(states, batch.pieces, [own[layer] for own in out])
         return out
+
+    def spans(
+        self,
+        tokens: UInt8[np.ndarray, " token"],
+        layers: Sequence[int],
+        hook: Hook = "normed",
+    ) -> Iterator[Span]:
+        """Yields one RNA's activations from its start to its end, in adjoining spans.
+
+        At most some windows are in memory at a time, however long the RNA is.
+
+        Args:
+            tokens: a framed token array from `prepare`.
+            layers: as in `activations`.
+            hook: as in `activations`.
+
+        Raises:
+            InvalidRequestError: a layer that the model does not have.
+        """
+        self._check_layers(layers)
+        for batch in self._batches(pieces([tokens])):
+            states = dict(self._layers(batch.rectangle, layers, hook))
+            for row, piece in enumerate(batch.pieces):
+                own = {layer: x[row, piece.kept].float() for layer, x in states.items()}
+                yield Span(piece.window.kept_start, own)
 
     def hidden(
         self, tokens: Sequence[UInt8[np.ndarray, " _token"]], layer: int, hook: Hook
@@ -91,18 +129,16 @@ class LanguageModel:
             float32 on the model's device; rows follow the order of `tokens`.
         """
         lengths = torch.tensor([len(sequence) - 2 for sequence in tokens])
-        starts = torch.cumsum(lengths, 0) - lengths
+        starts = (torch.cumsum(lengths, 0) - lengths).tolist()
         out = torch.empty(
             (int(lengths.sum()), self.config.d_model), device=self._device
         )
-        for batch in self._batches(tokens):
+        for batch in self._batches(pieces(tokens)):
             for _, states in self._layers(batch.rectangle, [layer], hook):
-                members = torch.tensor(batch.members)
-                rows = torch.cat(
-                    [torch.arange(int(n)) + s for s, n in
-                     zip(starts[members], lengths[members], strict=True)]
-                )  # fmt: skip
-                out[rows.to(self._device)] = states[batch.rectangle.is_nucleotide]
+                for row, piece in enumerate(batch.pieces):
+                    start = starts[piece.member] + piece.window.kept_start
+                    stop = starts[piece.member] + piece.window.kept_stop
+                    out[start:stop] = states[row, piece.kept]
         return out
 
     def logits(
@@ -112,49 +148,43 @@ class LanguageModel:
 
         Args:
             sequences: RNA letters, either case, T or U.
-            masked: for each sequence the 0-based nucleotides to hide by MASK.
+            masked: for each sequence the 0-based nucleotides to hide by MASK. The
+                network rescales its input by the share of masks that it sees; with
+                windows that is each window's own share.
 
         Raises:
-            InvalidSequenceError, SequenceTooLongError: names the sequence.
+            InvalidSequenceError: names the sequence.
             InvalidRequestError: a masked position outside its sequence.
         """
         tokens = self.prepare(sequences)
         if masked is not None:
             tokens = [_mask(*pair) for pair in zip(tokens, masked, strict=True)]
-        out: list[Float[np.ndarray, "_nucleotide letter"]] = [np.empty((0, 22))] * len(
-            tokens
-        )
+        shapes = [(len(sequence) - 2, len(VOCABULARY)) for sequence in tokens]
+        out = [np.empty(shape, np.float32) for shape in shapes]
         last = self.config.n_layers
-        for batch in self._batches(tokens):
+        for batch in self._batches(pieces(tokens)):
             for _, states in self._layers(batch.rectangle, [last], "normed"):
                 with torch.inference_mode():
-                    logits = self._network.head(states).float().cpu()
-                for row, member in enumerate(batch.members):
-                    kept = batch.rectangle.is_nucleotide[row].cpu()
-                    out[member] = logits[row][kept].numpy()
+                    logits = self._network.head(states)
+                _scatter(logits, batch.pieces, out)
         return out
 
     def prepare(self, sequences: Sequence[str]) -> list[UInt8[np.ndarray, " _token"]]:
-        """Returns the framed token arrays of sequences after checking them.
+        """Returns the framed token arrays of sequences of any length, checked.
 
         Raises:
-            InvalidSequenceError, SequenceTooLongError: names the sequence.
+            InvalidSequenceError: names the sequence.
         """
-        out = []
-        for index, sequence in enumerate(sequences):
-            where = f"sequences[{index}]"
-            text = normalise(sequence, where)
-            if len(text) > self.max_nucleotides:
-                raise SequenceTooLongError(where, self.max_nucleotides, len(text))
-            out.append(tokenise(text))
-        return out
+        return [
+            tokenise(normalise(sequence, f"sequences[{index}]"))
+            for index, sequence in enumerate(sequences)
+        ]
 
-    def _batches(
-        self, tokens: Sequence[UInt8[np.ndarray, " _token"]]
-    ) -> Iterator[_Batch]:
-        for members in bucket([len(sequence) for sequence in tokens], _BATCH_TOKENS):
-            rectangle = collate([tokens[member] for member in members])
-            yield _Batch(members, rectangle.to(self._device))
+    def _batches(self, windows: Sequence[Piece]) -> Iterator[_Batch]:
+        for group in bucket([len(piece.tokens) for piece in windows], _BATCH_TOKENS):
+            batch = [windows[i] for i in group]
+            rectangle = collate([piece.tokens for piece in batch])
+            yield _Batch(batch, rectangle.to(self._device))
 
     @torch.inference_mode()
     def _layers(
@@ -179,6 +209,18 @@ class LanguageModel:
                 )
         if not layers:
             raise InvalidRequestError("layers", "name at least one layer")
+
+
+def _scatter(
+    states: Float[Tensor, "row token width"],
+    windows: Sequence[Piece],
+    out: Sequence[Float[np.ndarray, "_nucleotide width"]],
+) -> None:
+    """Writes what each window keeps to where it belongs in its RNA's array."""
+    host = states.float().cpu().numpy()
+    for row, (member, window, _) in enumerate(windows):
+        kept = slice(window.kept_start, window.kept_stop)
+        out[member][kept] = host[row, windows[row].kept]
 
 
 def _mask(

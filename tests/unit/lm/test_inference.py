@@ -12,7 +12,6 @@ from ribolex.errors import (
     CorruptInputError,
     InvalidRequestError,
     InvalidSequenceError,
-    SequenceTooLongError,
 )
 from ribolex.lm import LanguageModel, LmConfig, RiNALMo, load_lm, save_network
 
@@ -71,12 +70,6 @@ def test_bad_letter_is_named_with_sequence_and_position() -> None:
         LM.activations(["ACGU", "ACXU"], layers=[1])
 
 
-def test_rna_beyond_the_context_is_refused_not_cut() -> None:
-    LM.activations(["A" * 1022], layers=[1])
-    with pytest.raises(SequenceTooLongError, match="1023"):
-        LM.activations(["A" * 1023], layers=[1])
-
-
 @pytest.mark.parametrize("layers", [[0], [4], []])
 def test_layer_that_is_not_there_is_refused(layers: list[int]) -> None:
     with pytest.raises(InvalidRequestError, match="layer"):
@@ -111,7 +104,7 @@ def test_missing_and_misshapen_tensors_are_named(tmp_path: Path) -> None:
     with pytest.raises(CorruptInputError) as caught:
         load_lm(tmp_path / "broken.pt")
     for part in (
-        "missing final_norm.bias",
+        "missing transformer.final_layer_norm.bias",
         "unexpected stray",
         "embedding.weight is [5",
     ):
