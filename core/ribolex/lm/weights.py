@@ -1,29 +1,38 @@
 """Reads and writes RiNALMo weights in the layouts that are about.
 
 Two layouts are read: the reference code's checkpoints (fused `Wqkv`), as `.pt` or
-safetensors, and the multimolecule package's folders (its own names and letter
-order). Ribolex writes the reference layout as safetensors. Knows nothing of
-sequences or inference.
+safetensors, bare or inside a training checkpoint, and the multimolecule package's
+folders (its own names and letter order). Ribolex writes the reference layout as
+safetensors. Knows nothing of sequences or inference, nor where weights come from.
 """
 
 import hashlib
 import json
-import re
+import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
-from torch.nn import functional as F
 
 from ribolex.errors import CorruptArtefactError, CorruptInputError
 from ribolex.lm.configuration import LmConfig
-from ribolex.lm.model import RiNALMo, padded_hidden
-from ribolex.rna.alphabet import VOCABULARY
+from ribolex.lm.layouts import (
+    LANDMARKS,
+    Layout,
+    count_blocks,
+    from_multimolecule,
+    layout_of,
+    network_state,
+    reference_state,
+    unprefixed,
+)
+from ribolex.lm.model import RiNALMo
 
 _UNREADABLE = (
     SafetensorError,
@@ -36,56 +45,16 @@ _UNREADABLE = (
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 _OFFICIAL_HEADS = 20
-# Rows of multimolecule's 28-letter embedding; "?" is a letter RiNALMo does not have.
-_MULTIMOLECULE_LETTERS = [
-    *("<pad>", "<cls>", "<eos>", "<unk>", "<mask>", "?"),
-    *"ACGTNRYSWKMBDHVI????-?",
-]
+# What training frameworks call the weights among the other things they save.
+_NESTS = ("state_dict", "model_state_dict", "model")
 
-_PARTS = {
-    "mh_attn.Wqkv.weight": "attention.qkv.weight",
-    "mh_attn.out_proj.weight": "attention.out.weight",
-    "attn_layer_norm.weight": "attention_norm.weight",
-    "attn_layer_norm.bias": "attention_norm.bias",
-    "transition.0.beta": "ffn.beta",
-    "transition.2.weight": "ffn.down.weight",
-    "transition.2.bias": "ffn.down.bias",
-    "out_layer_norm.weight": "ffn_norm.weight",
-    "out_layer_norm.bias": "ffn_norm.bias",
-}
-_ENDS = {
-    "embedding.weight": "embedding.weight",
-    "transformer.final_layer_norm.weight": "final_norm.weight",
-    "transformer.final_layer_norm.bias": "final_norm.bias",
-    "lm_mask_head.linear1.weight": "head.dense.weight",
-    "lm_mask_head.linear1.bias": "head.dense.bias",
-    "lm_mask_head.layer_norm.weight": "head.norm.weight",
-    "lm_mask_head.layer_norm.bias": "head.norm.bias",
-    "lm_mask_head.linear2.weight": "head.decoder.weight",
-    "lm_mask_head.linear2.bias": "head.decoder.bias",
-}
-_MULTIMOLECULE_PARTS = {
-    "attention.output.dense.weight": "mh_attn.out_proj.weight",
-    "attention.layer_norm.weight": "attn_layer_norm.weight",
-    "attention.layer_norm.bias": "attn_layer_norm.bias",
-    "intermediate.bias": "transition.0.beta",
-    "intermediate.linear.weight": "transition.0.linear.weight",
-    "intermediate.linear.bias": "transition.0.linear.bias",
-    "intermediate.linear_gate.weight": "transition.0.linear_gate.weight",
-    "intermediate.linear_gate.bias": "transition.0.linear_gate.bias",
-    "output.dense.weight": "transition.2.weight",
-    "output.dense.bias": "transition.2.bias",
-    "layer_norm.weight": "out_layer_norm.weight",
-    "layer_norm.bias": "out_layer_norm.bias",
-}
-_MULTIMOLECULE_ENDS = {
-    "model.encoder.layer_norm.weight": "transformer.final_layer_norm.weight",
-    "model.encoder.layer_norm.bias": "transformer.final_layer_norm.bias",
-    "lm_head.transform.dense.weight": "lm_mask_head.linear1.weight",
-    "lm_head.transform.dense.bias": "lm_mask_head.linear1.bias",
-    "lm_head.transform.layer_norm.weight": "lm_mask_head.layer_norm.weight",
-    "lm_head.transform.layer_norm.bias": "lm_mask_head.layer_norm.bias",
-}
+
+class Weights(NamedTuple):
+    """A network as it was read, and the layout of its file."""
+
+    network: RiNALMo
+    layout: Layout
+    file: Path
 
 
 def load_network(path: Path) -> RiNALMo:
@@ -93,43 +62,89 @@ def load_network(path: Path) -> RiNALMo:
 
     Args:
         path: a `.pt` or `.safetensors` file in the reference layout, or a folder
-            with `model.safetensors` in either layout.
+            with `model.safetensors` in either layout, or with one `.pt`.
 
     Raises:
         CorruptInputError: the file cannot be read, or is no RiNALMo: the message
-            names missing, unexpected and misshapen tensors.
+            names missing, unexpected, misshapen and broken tensors.
     """
-    file = path / WEIGHTS_FILE if path.is_dir() else path
-    reference = _reference_layout(_read_tensors(file), file)
-    config = _infer_config(reference, path)
-    network = RiNALMo(config)
-    state = _network_state(reference, config, file)
-    expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
-    faults = [f"missing {name}" for name in sorted(expected.keys() - state.keys())]
-    faults += [f"unexpected {name}" for name in sorted(state.keys() - expected.keys())]
-    faults += [
-        f"{name} is {list(state[name].shape)}, expected {list(shape)}"
-        for name, shape in sorted(expected.items())
-        if name in state and state[name].shape != shape
-    ]
-    if faults:
-        raise CorruptInputError(str(file), "; ".join(faults[:8]))
-    network.load_state_dict(state)
-    return network
+    return read_weights(path).network
+
+
+def read_weights(path: Path) -> Weights:
+    """Returns the network of `load_network` with what was found in its file.
+
+    Holds the weights in memory once, and one block of them a second time.
+
+    Raises:
+        CorruptInputError: as `load_network` does.
+    """
+    file = weights_file(path)
+    tensors = _read_tensors(file)
+    layout = layout_of(tensors, file)
+    tensors = unprefixed(tensors, LANDMARKS[layout])
+    _check_values(tensors, file)
+    if layout == "multimolecule":
+        tensors = from_multimolecule(tensors, file)
+    config = _infer_config(tensors, path)
+    # On "meta" no memory is taken, and no time to draw numbers that are replaced.
+    with torch.device("meta"):
+        network = RiNALMo(config)
+    _check_shapes(tensors, reference_state(network), file)
+    network.load_state_dict(network_state(tensors, config), assign=True)
+    return Weights(network, layout, file)
+
+
+def weights_file(path: Path) -> Path:
+    """Returns the file of weights at a path, which may be the file itself.
+
+    Raises:
+        CorruptInputError: a folder without weights, or with several files of them.
+    """
+    if not path.is_dir() or (path / WEIGHTS_FILE).exists():
+        return path / WEIGHTS_FILE if path.is_dir() else path
+    found = sorted(path.glob("*.pt"))
+    if len(found) != 1:
+        names = ", ".join(file.name for file in found) or "none"
+        message = (
+            f"expected {WEIGHTS_FILE} or one .pt file in the folder, found {names}"
+        )
+        raise CorruptInputError(str(path), message)
+    return found[0]
 
 
 def save_network(
     network: RiNALMo, folder: Path, *, name: str, dtype: torch.dtype
 ) -> None:
-    """Writes `model.safetensors` and `config.json` in the reference layout."""
+    """Writes `model.safetensors` and `config.json` in the reference layout.
+
+    Each file appears whole or not at all, the weights first.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
         name: tensor.to(dtype).contiguous()
         for name, tensor in reference_state(network).items()
     }
-    save_file(tensors, folder / WEIGHTS_FILE)
-    config = {"name": name, **network.config.to_json()}
-    (folder / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
+    config = json.dumps({"name": name, **network.config.to_json()}, indent=2)
+    with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as staging:
+        weights, sizes = Path(staging) / WEIGHTS_FILE, Path(staging) / CONFIG_FILE
+        save_file(tensors, weights)
+        sizes.write_text(config + "\n")
+        # safetensors lets nobody but the owner read; as readable as other files then.
+        weights.chmod(sizes.stat().st_mode)
+        for file in (weights, sizes):
+            sync(file)
+            file.replace(folder / file.name)
+    sync(folder)
+
+
+def sync(path: Path) -> None:
+    """Waits until a file, or the list of files of a folder, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def digest_network(network: RiNALMo) -> str:
@@ -137,95 +152,87 @@ def digest_network(network: RiNALMo) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(reference_state(network).items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+        numbers = tensor.detach().cpu().float().contiguous().numpy()
+        digest.update(numbers.data)
     return digest.hexdigest()
 
 
-def reference_state(network: RiNALMo) -> dict[str, Tensor]:
-    """Returns the weights under the reference code's names, padding cut off."""
-    hidden, padded = network.config.ffn_hidden, padded_hidden(network.config.ffn_hidden)
-    state = network.state_dict()
-    out = {theirs: state[ours] for theirs, ours in _ENDS.items()}
-    for block in range(network.config.n_layers):
-        theirs, ours = f"transformer.blocks.{block}.", f"blocks.{block}."
-        for part, name in _PARTS.items():
-            out[theirs + part] = state[ours + name]
-        down = theirs + "transition.2.weight"
-        out[down] = out[down][:, :hidden]
-        for kind in ("weight", "bias"):
-            fused = state[f"{ours}ffn.up_gate.{kind}"]
-            out[f"{theirs}transition.0.linear.{kind}"] = fused[:hidden]
-            gate = fused[padded : padded + hidden]
-            out[f"{theirs}transition.0.linear_gate.{kind}"] = gate
-    return out
-
-
-def _read_tensors(file: Path) -> Mapping[str, Tensor]:
+def _read_tensors(file: Path) -> dict[str, Any]:
     try:
         if file.suffix == ".safetensors":
-            return load_file(file)
+            return _read_safetensors(file)
         loaded = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CorruptInputError(str(file), "there is no such file") from error
+    except UnpicklingError as error:
+        message = "is not readable as weights alone, and nothing else in it is run"
+        raise CorruptInputError(str(file), message) from error
     except _UNREADABLE as error:
         raise CorruptInputError(str(file), "is not readable as weights") from error
     if not isinstance(loaded, dict):
         raise CorruptInputError(str(file), "holds no dictionary of tensors")
-    return loaded
+    nests = [loaded[key] for key in _NESTS if isinstance(loaded.get(key), dict)]
+    if len(nests) > 1:
+        raise CorruptInputError(str(file), "holds more than one set of weights")
+    return {str(name): value for name, value in (nests or [loaded])[0].items()}
 
 
-def _reference_layout(tensors: Mapping[str, Tensor], file: Path) -> dict[str, Tensor]:
-    if "model.embeddings.word_embeddings.weight" in tensors:
-        return _from_multimolecule(tensors, file)
-    return {
-        name: tensor.float()
-        for name, tensor in tensors.items()
-        if not name.endswith("rotary_emb.inv_freq")
-    }
+def _read_safetensors(file: Path) -> dict[str, Any]:
+    with safe_open(file, framework="pt") as opened:
+        names = list(opened.keys())
+    tensors = {}
+    for name in names:
+        # A copy, from a mapping of its own: the model does not hang on a file that
+        # may change, and what was read does not stay in memory twice.
+        with safe_open(file, framework="pt") as opened:
+            found = opened.get_tensor(name)
+            kind = torch.float32 if found.is_floating_point() else found.dtype
+            tensors[name] = found.to(kind, copy=True)
+    return tensors
 
 
-def _from_multimolecule(tensors: Mapping[str, Tensor], file: Path) -> dict[str, Tensor]:
-    rows = torch.tensor([_MULTIMOLECULE_LETTERS.index(name) for name in VOCABULARY])
-    tensors = {name: tensor.float() for name, tensor in tensors.items()}
-    try:
-        out = {
-            "embedding.weight": tensors["model.embeddings.word_embeddings.weight"][
-                rows
-            ],
-            "lm_mask_head.linear2.weight": tensors["lm_head.decoder.weight"][rows],
-            "lm_mask_head.linear2.bias": tensors["lm_head.bias"][rows],
-        }
-        for theirs, ours in _MULTIMOLECULE_ENDS.items():
-            out[ours] = tensors[theirs]
-        for block in range(_count_blocks(tensors, r"model\.encoder\.layer\.(\d+)\.")):
-            source, target = (
-                f"model.encoder.layer.{block}.",
-                f"transformer.blocks.{block}.",
-            )
-            for theirs, ours in _MULTIMOLECULE_PARTS.items():
-                out[target + ours] = tensors[source + theirs]
-            out[target + "mh_attn.Wqkv.weight"] = torch.cat(
-                [
-                    tensors[f"{source}attention.self.{part}.weight"]
-                    for part in ("query", "key", "value")
-                ]
-            )
-    except KeyError as error:
-        raise CorruptInputError(str(file), f"missing {error.args[0]}") from error
-    return out
+def _check_values(tensors: dict[str, Any], file: Path) -> None:
+    """Makes every tensor float32, one at a time; refuses what holds no numbers."""
+    faults = []
+    for name, value in tensors.items():
+        if not isinstance(value, Tensor):
+            faults.append(f"{name} is no tensor but {type(value).__name__}")
+        elif not value.is_floating_point():
+            kind = str(value.dtype).removeprefix("torch.")
+            faults.append(f"{name} is {kind}, expected floating point")
+        elif not (number := value.detach().float()).isfinite().all():
+            faults.append(f"{name} holds NaN or infinity")
+        else:
+            tensors[name] = number
+    if faults:
+        raise CorruptInputError(str(file), _listed(faults))
 
 
-def _count_blocks(names: Mapping[str, Tensor], pattern: str) -> int:
-    found = [int(m.group(1)) for name in names if (m := re.match(pattern, name))]
-    return max(found, default=-1) + 1
+def _check_shapes(
+    found: Mapping[str, Tensor], expected: Mapping[str, Tensor], file: Path
+) -> None:
+    faults = [f"missing {name}" for name in sorted(expected.keys() - found.keys())]
+    faults += [f"unexpected {name}" for name in sorted(found.keys() - expected.keys())]
+    faults += [
+        f"{name} is {list(found[name].shape)}, expected {list(tensor.shape)}"
+        for name, tensor in sorted(expected.items())
+        if name in found and found[name].shape != tensor.shape
+    ]
+    if faults:
+        raise CorruptInputError(str(file), _listed(faults))
+
+
+def _listed(faults: list[str]) -> str:
+    more = f"; and {len(faults) - 8} more" if len(faults) > 8 else ""
+    return "; ".join(faults[:8]) + more
 
 
 def _infer_config(reference: Mapping[str, Tensor], path: Path) -> LmConfig:
-    gate = reference.get("transformer.blocks.0.transition.0.linear.weight")
-    if gate is None or gate.ndim != 2:
+    gate = reference[LANDMARKS["reference"]]
+    if gate.ndim != 2:
         raise CorruptInputError(str(path), "holds no RiNALMo weights")
     ffn_hidden, d_model = gate.shape
-    n_layers = _count_blocks(reference, r"transformer\.blocks\.(\d+)\.")
+    n_layers = count_blocks(reference, r"transformer\.blocks\.(\d+)\.")
     return LmConfig(d_model, n_layers, _read_heads(path), ffn_hidden)
 
 
@@ -258,26 +265,3 @@ def _read_heads(path: Path) -> int:
             str(path / CONFIG_FILE), f"the number of heads is {heads!r}"
         )
     return heads
-
-
-def _network_state(
-    reference: Mapping[str, Tensor], config: LmConfig, file: Path
-) -> dict[str, Tensor]:
-    padding = padded_hidden(config.ffn_hidden) - config.ffn_hidden
-    left = dict(reference)
-    out = {ours: left.pop(theirs) for theirs, ours in _ENDS.items() if theirs in left}
-    for block in range(config.n_layers):
-        theirs, ours = f"transformer.blocks.{block}.", f"blocks.{block}."
-        for part, name in _PARTS.items():
-            if theirs + part in left:
-                out[ours + name] = left.pop(theirs + part)
-        down = f"{ours}ffn.down.weight"
-        if down in out:
-            out[down] = F.pad(out[down], (0, padding))
-        for kind, pad in (("weight", (0, 0, 0, padding)), ("bias", (0, padding))):
-            names = [f"{theirs}transition.0.linear{x}.{kind}" for x in ("", "_gate")]
-            if missing := [name for name in names if name not in left]:
-                raise CorruptInputError(str(file), f"missing {missing[0]}")
-            halves = [F.pad(left.pop(name), pad) for name in names]
-            out[f"{ours}ffn.up_gate.{kind}"] = torch.cat(halves)
-    return out | left
