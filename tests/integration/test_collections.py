@@ -102,6 +102,23 @@ def test_collections_are_listed_page_by_page(stubs: Stubs) -> None:
         service.DeleteCollection(pb.DeleteCollectionRequest(name=each))
 
 
+def test_gaps_are_taken_out_on_request(stubs: Stubs, name: str) -> None:
+    service = stubs.collections
+    rna = pb.RnaRecord(name="a", sequence="GG-GAA.ACCC", structure="((.(....)))")
+    answer = upsert(stubs, name, [rna])
+    assert (answer.n_inserted, answer.n_rejected) == (0, 1)
+    assert "gaps can be removed" in answer.rejections[0].rejection.message
+    request = pb.UpsertRnasRequest(collection=name, rnas=[rna], degap=True)
+    assert service.UpsertRnas(iter([request])).n_inserted == 1
+    stored = service.GetRna(pb.GetRnaRequest(collection=name, name="a")).rna
+    assert (stored.sequence, stored.structure) == ("GGGAAACCC", "(((...)))")
+    query = pb.SearchSimilarRequest(collection=name, sequence="GG--GAAACC.C")
+    assert refused(service.SearchSimilar, query).fields == ["sequence"]
+    query.degap = True
+    (hit,) = service.SearchSimilar(query).hits
+    assert hit.score == pytest.approx(1.0, abs=1e-4)
+
+
 def test_a_name_is_taken_once(stubs: Stubs, name: str) -> None:
     failure = refused(
         stubs.collections.CreateCollection, pb.CreateCollectionRequest(name=name)

@@ -50,7 +50,7 @@ class _Pooling:
 class _PoolingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pooling.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     POOLING_UNSPECIFIED: _Pooling.ValueType  # 0
-    """Not said: the server takes max."""
+    """Not said. What it means is stated where the field is."""
     POOLING_MAX: _Pooling.ValueType  # 1
     """The largest value of each feature over the nucleotides."""
     POOLING_MEAN: _Pooling.ValueType  # 2
@@ -62,7 +62,7 @@ class Pooling(_Pooling, metaclass=_PoolingEnumTypeWrapper):
     """How the codes of the nucleotides become the code of their sequence."""
 
 POOLING_UNSPECIFIED: Pooling.ValueType  # 0
-"""Not said: the server takes max."""
+"""Not said. What it means is stated where the field is."""
 POOLING_MAX: Pooling.ValueType  # 1
 """The largest value of each feature over the nucleotides."""
 POOLING_MEAN: Pooling.ValueType  # 2

@@ -327,9 +327,15 @@ class UpsertRnasRequest(_message.Message):
 
     COLLECTION_FIELD_NUMBER: _builtins.int
     RNAS_FIELD_NUMBER: _builtins.int
+    DEGAP_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """The collection. Required in the first message of the stream; in later ones
     empty or the same.
+    """
+    degap: _builtins.bool
+    """Whether gap signs ("-" and ".") are taken out of these RNAs' sequences first,
+    and the signs at their places out of their structures. If not, a gap is an
+    invalid letter.
     """
     @_builtins.property
     def rnas(self) -> _containers.RepeatedCompositeFieldContainer[Global___RnaRecord]:
@@ -340,10 +346,11 @@ class UpsertRnasRequest(_message.Message):
         *,
         collection: _builtins.str = ...,
         rnas: _abc.Iterable[Global___RnaRecord] | None = ...,
+        degap: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "rnas", b"rnas"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "degap", b"degap", "rnas", b"rnas"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -515,6 +522,7 @@ class SearchSimilarRequest(_message.Message):
     CODE_FIELD_NUMBER: _builtins.int
     TOP_K_FIELD_NUMBER: _builtins.int
     MAX_SHARED_FEATURES_FIELD_NUMBER: _builtins.int
+    DEGAP_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """The collection to search."""
     sequence: _builtins.str
@@ -525,6 +533,10 @@ class SearchSimilarRequest(_message.Message):
     """Most hits to answer with, 0 .. 1000. 0: 10."""
     max_shared_features: _builtins.int
     """Most shared features to explain for each hit, 0 .. 1000. Absent: 5."""
+    degap: _builtins.bool
+    """Whether gap signs ("-" and ".") are taken out of `sequence` first. If not, a
+    gap is an invalid letter.
+    """
     @_builtins.property
     def code(self) -> _codes_pb2.Codes:
         """A sequence code [1, n_features] of the collection's dictionary, pooled as
@@ -540,10 +552,11 @@ class SearchSimilarRequest(_message.Message):
         code: _codes_pb2.Codes | None = ...,
         top_k: _builtins.int = ...,
         max_shared_features: _builtins.int | None = ...,
+        degap: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_shared_features", b"_max_shared_features", "code", b"code", "max_shared_features", b"max_shared_features", "query", b"query", "rna", b"rna", "sequence", b"sequence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_shared_features", b"_max_shared_features", "code", b"code", "collection", b"collection", "max_shared_features", b"max_shared_features", "query", b"query", "rna", b"rna", "sequence", b"sequence", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_shared_features", b"_max_shared_features", "code", b"code", "collection", b"collection", "degap", b"degap", "max_shared_features", b"max_shared_features", "query", b"query", "rna", b"rna", "sequence", b"sequence", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_shared_features: _TypeAlias = _typing.Literal["max_shared_features"]  # noqa: Y015
     _WhichOneofArgType__max_shared_features: _TypeAlias = _typing.Literal["_max_shared_features", b"_max_shared_features"]  # noqa: Y015

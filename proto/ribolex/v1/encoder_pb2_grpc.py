@@ -26,17 +26,18 @@ if _version_not_supported:
 
 
 class EncoderServiceStub(object):
-    """Encodes RNA sequences with a dictionary. The same sequence gets the same code
-    alone or in any batch. Nothing is stored.
+    """Encodes RNA sequences with a dictionary, or gives the activations behind the
+    codes. The same sequence gets the same answer alone or in any batch. Nothing is
+    stored.
 
     Every method may fail with
     INVALID_ARGUMENT    no sequence at all, too many of them, or a bad option
-    NOT_FOUND           the dictionary is not there
-    FAILED_PRECONDITION the dictionary does not fit the loaded model
+    NOT_FOUND           the dictionary is not there (not Embed)
+    FAILED_PRECONDITION the dictionary does not fit the loaded model (not Embed)
     RESOURCE_EXHAUSTED  the queue is full; try again later
     UNAVAILABLE         the server is loading or draining
     DEADLINE_EXCEEDED   the caller's deadline passed, possibly in the queue
-    A fault in one sequence fails that sequence only, see EncodeResult.
+    A fault in one sequence fails that sequence only, see EncodeResult and EmbedResult.
 
     Nucleotide codes are large (about 6 bytes * k for a nucleotide): raise the
     client's limit on received messages above gRPC's default of 4 MiB.
@@ -58,20 +59,26 @@ class EncoderServiceStub(object):
                 request_serializer=ribolex_dot_v1_dot_encoder__pb2.EncodeStreamRequest.SerializeToString,
                 response_deserializer=ribolex_dot_v1_dot_encoder__pb2.EncodeStreamResponse.FromString,
                 _registered_method=True)
+        self.Embed = channel.unary_stream(
+                '/ribolex.v1.EncoderService/Embed',
+                request_serializer=ribolex_dot_v1_dot_encoder__pb2.EmbedRequest.SerializeToString,
+                response_deserializer=ribolex_dot_v1_dot_encoder__pb2.EmbedResponse.FromString,
+                _registered_method=True)
 
 
 class EncoderServiceServicer(object):
-    """Encodes RNA sequences with a dictionary. The same sequence gets the same code
-    alone or in any batch. Nothing is stored.
+    """Encodes RNA sequences with a dictionary, or gives the activations behind the
+    codes. The same sequence gets the same answer alone or in any batch. Nothing is
+    stored.
 
     Every method may fail with
     INVALID_ARGUMENT    no sequence at all, too many of them, or a bad option
-    NOT_FOUND           the dictionary is not there
-    FAILED_PRECONDITION the dictionary does not fit the loaded model
+    NOT_FOUND           the dictionary is not there (not Embed)
+    FAILED_PRECONDITION the dictionary does not fit the loaded model (not Embed)
     RESOURCE_EXHAUSTED  the queue is full; try again later
     UNAVAILABLE         the server is loading or draining
     DEADLINE_EXCEEDED   the caller's deadline passed, possibly in the queue
-    A fault in one sequence fails that sequence only, see EncodeResult.
+    A fault in one sequence fails that sequence only, see EncodeResult and EmbedResult.
 
     Nucleotide codes are large (about 6 bytes * k for a nucleotide): raise the
     client's limit on received messages above gRPC's default of 4 MiB.
@@ -94,6 +101,18 @@ class EncoderServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Embed(self, request, context):
+        """Gives the activations of one batch of sequences, of one layer or of several.
+        The answer comes in as many messages as it takes, of about 1 MiB each; the first
+        one is sent when all sequences are computed. How large an answer may be is told
+        before anything is computed: INVALID_ARGUMENT if it can never fit into the
+        server's room for activations (1 GiB unless configured), RESOURCE_EXHAUSTED if
+        others' answers take that room now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EncoderServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -107,6 +126,11 @@ def add_EncoderServiceServicer_to_server(servicer, server):
                     request_deserializer=ribolex_dot_v1_dot_encoder__pb2.EncodeStreamRequest.FromString,
                     response_serializer=ribolex_dot_v1_dot_encoder__pb2.EncodeStreamResponse.SerializeToString,
             ),
+            'Embed': grpc.unary_stream_rpc_method_handler(
+                    servicer.Embed,
+                    request_deserializer=ribolex_dot_v1_dot_encoder__pb2.EmbedRequest.FromString,
+                    response_serializer=ribolex_dot_v1_dot_encoder__pb2.EmbedResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'ribolex.v1.EncoderService', rpc_method_handlers)
@@ -116,17 +140,18 @@ def add_EncoderServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class EncoderService(object):
-    """Encodes RNA sequences with a dictionary. The same sequence gets the same code
-    alone or in any batch. Nothing is stored.
+    """Encodes RNA sequences with a dictionary, or gives the activations behind the
+    codes. The same sequence gets the same answer alone or in any batch. Nothing is
+    stored.
 
     Every method may fail with
     INVALID_ARGUMENT    no sequence at all, too many of them, or a bad option
-    NOT_FOUND           the dictionary is not there
-    FAILED_PRECONDITION the dictionary does not fit the loaded model
+    NOT_FOUND           the dictionary is not there (not Embed)
+    FAILED_PRECONDITION the dictionary does not fit the loaded model (not Embed)
     RESOURCE_EXHAUSTED  the queue is full; try again later
     UNAVAILABLE         the server is loading or draining
     DEADLINE_EXCEEDED   the caller's deadline passed, possibly in the queue
-    A fault in one sequence fails that sequence only, see EncodeResult.
+    A fault in one sequence fails that sequence only, see EncodeResult and EmbedResult.
 
     Nucleotide codes are large (about 6 bytes * k for a nucleotide): raise the
     client's limit on received messages above gRPC's default of 4 MiB.
@@ -176,6 +201,33 @@ class EncoderService(object):
             '/ribolex.v1.EncoderService/EncodeStream',
             ribolex_dot_v1_dot_encoder__pb2.EncodeStreamRequest.SerializeToString,
             ribolex_dot_v1_dot_encoder__pb2.EncodeStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Embed(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/ribolex.v1.EncoderService/Embed',
+            ribolex_dot_v1_dot_encoder__pb2.EmbedRequest.SerializeToString,
+            ribolex_dot_v1_dot_encoder__pb2.EmbedResponse.FromString,
             options,
             channel_credentials,
             insecure,

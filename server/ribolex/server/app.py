@@ -29,6 +29,7 @@ from ribolex.server.services.collection import CollectionService
 from ribolex.server.services.dictionary import DictionaryService
 from ribolex.server.services.encoder import EncoderService
 from ribolex.server.services.gate import Backend, Gate
+from ribolex.server.services.room import Room
 from ribolex.server.settings import ServerSettings
 from ribolex.server.status import StatusInterceptor
 from ribolex.v1 import (
@@ -176,11 +177,13 @@ async def _load(settings: ServerSettings) -> Backend:
         batch_tokens=settings.batch_tokens,
     )
     return Backend(
+        lm,
         Engine(lm, queue, max_nucleotides=settings.max_nucleotides),
         dictionaries,
         collections,
         settings.max_sequences,
         settings.max_message_mib << 20,
+        Room(settings.max_embedding_mib << 20),
     )
 
 

@@ -10,8 +10,14 @@ import pytest
 from ribolex.dictionary import Dictionary
 from ribolex.errors import InvalidSequenceError, NotReadyError, OverloadedError
 from ribolex.lm import LanguageModel
-from ribolex.server.engine import worker
-from ribolex.server.engine.encoding import Encoding, Job, Recipe, encode_batch
+from ribolex.server.engine import encoding
+from ribolex.server.engine.encoding import (
+    EncodeTask,
+    Encoding,
+    Job,
+    Recipe,
+    encode_batch,
+)
 from ribolex.server.engine.front import Answer, Engine, Order
 from ribolex.server.engine.queue import Queue
 from ribolex.server.engine.worker import Computed
@@ -33,8 +39,13 @@ async def running(
         await engine.close()
 
 
-def order(dictionary: Dictionary, *sequences: str, **options: object) -> Order:
-    return Order(sequences, dictionary, Recipe(6, None), **options)  # type: ignore[arg-type]
+def order(
+    dictionary: Dictionary, *sequences: str, **options: object
+) -> Order[Encoding]:
+    def task(text: str) -> EncodeTask:
+        return EncodeTask.of(text, dictionary, Recipe(6, None))
+
+    return Order(sequences, task, **options)  # type: ignore[arg-type]
 
 
 async def until(batches: list[list[int]]) -> None:
@@ -56,7 +67,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
         time.sleep(0.05)
         return encode_batch(lm, d, jobs)
 
-    monkeypatch.setattr(worker, "encode_batch", encode)
+    monkeypatch.setattr(encoding, "encode_batch", encode)
     return batches
 
 
@@ -65,7 +76,7 @@ async def test_outcomes_come_in_order_across_batches(
 ) -> None:
     sequences = ["A" * n for n in (40, 3, 17, 30, 3, 44, 1)]
     async with running(lm) as engine:
-        answer = await engine.encode(order(dictionary, *sequences))
+        answer = await engine.compute(order(dictionary, *sequences))
     lengths = [len(o.codes) for o in answer.outcomes if isinstance(o, Encoding)]
     assert lengths == [40, 3, 17, 30, 3, 44, 1]
     assert len(answer.batches) > 1
@@ -77,7 +88,7 @@ async def test_a_faulty_sequence_fails_alone(
     lm: LanguageModel, dictionary: Dictionary
 ) -> None:
     async with running(lm) as engine:
-        answer = await engine.encode(order(dictionary, "acgt", "", "AC GU"))
+        answer = await engine.compute(order(dictionary, "acgt", "", "AC GU"))
     good, empty, bad = answer.outcomes
     assert isinstance(good, Encoding)
     assert answer.sequences[0] == "ACGU"
@@ -90,7 +101,7 @@ async def test_nothing_sound_is_answered_at_once(
     lm: LanguageModel, dictionary: Dictionary
 ) -> None:
     async with running(lm) as engine:
-        answer = await engine.encode(order(dictionary, "", "?"))
+        answer = await engine.compute(order(dictionary, "", "?"))
     assert answer.batches == {}
 
 
@@ -105,14 +116,14 @@ async def test_a_failed_batch_fails_its_callers_only(
             raise RuntimeError("out of memory")
         return encode_batch(lm, d, jobs)
 
-    monkeypatch.setattr(worker, "encode_batch", encode)
+    monkeypatch.setattr(encoding, "encode_batch", encode)
     async with running(lm, batch_tokens=15) as engine:
-        calls = [engine.encode(order(dictionary, "A" * n)) for n in (5, 13, 7)]
+        calls = [engine.compute(order(dictionary, "A" * n)) for n in (5, 13, 7)]
         first, failed, third = await asyncio.gather(*calls, return_exceptions=True)
         assert isinstance(first, Answer)
         assert isinstance(third, Answer)
         assert isinstance(failed, RuntimeError)
-        assert isinstance(await engine.encode(order(dictionary, "ACGU")), Answer)
+        assert isinstance(await engine.compute(order(dictionary, "ACGU")), Answer)
     assert "a batch failed" in caplog.text
 
 
@@ -120,7 +131,7 @@ async def test_a_full_queue_refuses_the_impatient(
     lm: LanguageModel, dictionary: Dictionary, slow: list[list[int]]
 ) -> None:
     async with running(lm, max_tokens=100, batch_tokens=42) as engine:
-        calls = [engine.encode(order(dictionary, "A" * 40)) for _ in range(8)]
+        calls = [engine.compute(order(dictionary, "A" * 40)) for _ in range(8)]
         done = await asyncio.gather(*calls, return_exceptions=True)
     assert any(isinstance(each, OverloadedError) for each in done)
     assert all(isinstance(each, OverloadedError | Answer) for each in done)
@@ -131,7 +142,7 @@ async def test_the_patient_wait_for_room_and_all_are_served(
 ) -> None:
     async with running(lm, max_tokens=100, batch_tokens=42) as engine:
         calls = [
-            engine.encode(order(dictionary, "A" * 40, is_patient=True))
+            engine.compute(order(dictionary, "A" * 40, is_patient=True))
             for _ in range(8)
         ]
         done = await asyncio.gather(*calls)
@@ -143,7 +154,7 @@ async def test_the_loop_stays_free_while_the_model_works(
     lm: LanguageModel, dictionary: Dictionary, slow: list[list[int]]
 ) -> None:
     async with running(lm) as engine:
-        call = asyncio.ensure_future(engine.encode(order(dictionary, "ACGU")))
+        call = asyncio.ensure_future(engine.compute(order(dictionary, "ACGU")))
         turns = 0
         while not call.done():
             await asyncio.sleep(0.001)
@@ -155,11 +166,11 @@ async def test_who_leaves_or_is_late_costs_no_compute(
     lm: LanguageModel, dictionary: Dictionary, slow: list[list[int]]
 ) -> None:
     async with running(lm, batch_tokens=12) as engine:
-        first = asyncio.ensure_future(engine.encode(order(dictionary, "A" * 10)))
+        first = asyncio.ensure_future(engine.compute(order(dictionary, "A" * 10)))
         await until(slow)
-        gone = asyncio.ensure_future(engine.encode(order(dictionary, "A" * 7)))
+        gone = asyncio.ensure_future(engine.compute(order(dictionary, "A" * 7)))
         late = asyncio.ensure_future(
-            engine.encode(
+            engine.compute(
                 order(dictionary, "A" * 8, deadline_s=time.monotonic() + 0.01)
             )
         )
@@ -177,7 +188,7 @@ async def test_closing_answers_who_waits_and_who_waits_for_room(
     async with running(lm, max_tokens=50, batch_tokens=42) as engine:
         calls = [
             asyncio.ensure_future(
-                engine.encode(order(dictionary, "A" * 40, is_patient=True))
+                engine.compute(order(dictionary, "A" * 40, is_patient=True))
             )
             for _ in range(4)
         ]
@@ -196,10 +207,10 @@ async def test_a_dying_worker_leaves_nobody_waiting(
     def die(*_: object) -> None:
         raise Death
 
-    monkeypatch.setattr(worker, "encode_batch", die)
+    monkeypatch.setattr(encoding, "encode_batch", die)
     monkeypatch.setattr("threading.excepthook", lambda _: None)
     async with running(lm) as engine:
         with pytest.raises(NotReadyError):
-            await engine.encode(order(dictionary, "ACGU"))
+            await engine.compute(order(dictionary, "ACGU"))
         with pytest.raises(NotReadyError):
-            await engine.encode(order(dictionary, "ACGU"))
+            await engine.compute(order(dictionary, "ACGU"))

@@ -9,7 +9,16 @@ from ribolex.server.index.intake import check_rna
 
 @pytest.mark.parametrize("structure", [None, "(((....)))", "((AA..))aa", "[[<<>>]]{}"])
 def test_sound_structures_pass(structure: str | None) -> None:
-    check_rna(Rna("x" * 256, "GGGAAAACCC", structure), "rnas[0]")
+    rna = Rna("x" * 256, "GGGAAAACCC", structure)
+    assert check_rna(rna, "rnas[0]") == structure
+
+
+def test_gaps_take_their_signs_of_the_structure_along() -> None:
+    rna = Rna("x", "GG-GA.AC-CC", "((.(...).))")
+    assert check_rna(rna, "rnas[0]", degap=True) == "(((..)))"
+    rna = Rna("x", "-GGAACC", "(((.)))")
+    with pytest.raises(InvalidRequestError, match="'\\)' at position 6 closes"):
+        check_rna(rna, "rnas[0]", degap=True)
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def decode_options(options: encoder_pb2.EncodeOptions) -> Options:
 
 
 def encode_answer(
-    answer: Answer, options: Options, dictionary: Dictionary, total_s: float
+    answer: Answer[Encoding], options: Options, dictionary: Dictionary, total_s: float
 ) -> encoder_pb2.EncodeResponse:
     """Returns what became of the sequences of a request."""
     return encoder_pb2.EncodeResponse(

@@ -4,7 +4,7 @@ The one path that every code takes, with a server or without. Knows nothing of q
 callers or messages.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch import Tensor
 from ribolex.dictionary import Codes, Dictionary, Pooling, SequenceCode, TopK, fvu, pool
 from ribolex.errors import SequenceTooLongError
 from ribolex.lm import LanguageModel
-from ribolex.rna import normalise
+from ribolex.rna import normalise, tokenise
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,29 @@ class Job:
     tokens: UInt8[np.ndarray, " token"]
     """With CLS and EOS."""
     recipe: Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class EncodeTask:
+    """A job for the worker: see `Task` there."""
+
+    dictionary: Dictionary
+    """One object for all of one name and version."""
+    job: Job
+
+    @classmethod
+    def of(cls, text: str, dictionary: Dictionary, recipe: Recipe) -> "EncodeTask":
+        """Returns the task for a sequence that `read_sequence` has read."""
+        return cls(dictionary, Job(tokenise(text), recipe))
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for all of one dictionary version; recipes may differ."""
+        return "encode", self.dictionary.ref
+
+    def run(self, lm: LanguageModel, batch: Sequence["EncodeTask"]) -> list["Encoding"]:
+        """Returns the encoding of each task."""
+        return encode_batch(lm, self.dictionary, [task.job for task in batch])
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,31 +1,30 @@
-"""What coroutines see of the engine: sequences in, encodings or faults out.
+"""What coroutines see of the engine: sequences in, outcomes or faults out.
 
 Checks sequences, lines them up and waits; never blocks the event loop. Knows nothing
-of messages or of how a code is computed.
+of messages or of what is computed.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
-from ribolex.dictionary import Dictionary
 from ribolex.errors import InvalidRequestError, NotReadyError, OverloadedError
 from ribolex.lm import LanguageModel
-from ribolex.rna import tokenise
-from ribolex.server.engine.encoding import Encoding, Job, Recipe, read_sequence
+from ribolex.server.engine.encoding import read_sequence
 from ribolex.server.engine.queue import Queue, Ticket, Work
 from ribolex.server.engine.worker import Computed, Task, Worker
 
+Outcome = TypeVar("Outcome")
+
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """Sequences that are to be encoded alike."""
+class Order(Generic[Outcome]):
+    """Sequences with which the same is to be done."""
 
     sequences: Sequence[str]
-    dictionary: Dictionary
-    """It must fit the engine's model."""
-    recipe: Recipe
+    task: Callable[[str], Task[Outcome]]
+    """What is to be done with a sequence, once it has been read."""
     degap: bool = False
     """Whether gap signs are taken out first."""
     deadline_s: float | None = None
@@ -36,13 +35,13 @@ class Order:
     """What an error calls the sequence of a number."""
 
 
-class Answer(NamedTuple):
+class Answer(NamedTuple, Generic[Outcome]):
     """What became of an order."""
 
-    outcomes: list["Encoding | InvalidRequestError"]
-    """Of each sequence, in their order: its encoding, or what is wrong with it."""
+    outcomes: list[Outcome | InvalidRequestError]
+    """Of each sequence, in their order: what its task gave, or what is wrong."""
     sequences: list[str]
-    """As encoded: upper case, U for T, degapped if asked; as sent where refused."""
+    """As read: upper case, U for T, degapped if asked; as sent where refused."""
     queue_s: float
     """The longest wait of any of them."""
     batches: dict[int, float]
@@ -53,6 +52,9 @@ class Engine:
     """A language model, its queue and its worker. Started by construction.
 
     For one event loop; `close` must be called in the end.
+
+    Attributes:
+        max_nucleotides: The longest sequence that is taken.
     """
 
     def __init__(
@@ -61,12 +63,12 @@ class Engine:
         self._loop = asyncio.get_running_loop()
         self._room = asyncio.Event()
         self._queue = queue
-        self._max_nucleotides = max_nucleotides
+        self.max_nucleotides = max_nucleotides
         self._worker = Worker(lm, queue)
         queue.watch(self._tell_room)
         self._worker.start()
 
-    async def encode(self, order: Order) -> Answer:
+    async def compute(self, order: Order[Outcome]) -> Answer[Outcome]:
         """Returns what became of each sequence of an order.
 
         Cancelling it takes the order out of the queue.
@@ -83,8 +85,8 @@ class Engine:
         await self._admit(ticket, order.is_patient)
         computed = await asyncio.wrap_future(ticket.future)
         left = iter(computed)
-        outcomes: list[Encoding | InvalidRequestError] = [
-            next(left).encoding if isinstance(work, Work) else work
+        outcomes: list[Outcome | InvalidRequestError] = [
+            next(left).outcome if isinstance(work, Work) else work
             for _, work in checked
         ]
         return Answer(
@@ -99,20 +101,21 @@ class Engine:
         self._queue.close(NotReadyError("draining"))
         await asyncio.to_thread(self._worker.join)
 
-    def _check(self, order: Order) -> list[tuple[str, Work | InvalidRequestError]]:
+    def _check(
+        self, order: Order[Outcome]
+    ) -> list[tuple[str, Work | InvalidRequestError]]:
         """Returns each sequence as it is read, with its work or its fault."""
         checked: list[tuple[str, Work | InvalidRequestError]] = []
         for i, sequence in enumerate(order.sequences):
             try:
                 text = read_sequence(
-                    sequence, order.where(i), self._max_nucleotides, degap=order.degap
+                    sequence, order.where(i), self.max_nucleotides, degap=order.degap
                 )
             except InvalidRequestError as error:
                 checked.append((sequence, error))
                 continue
-            tokens = tokenise(text)
-            task = Task(order.dictionary, Job(tokens, order.recipe))
-            checked.append((text, Work(order.dictionary.ref, len(tokens), task)))
+            task = order.task(text)
+            checked.append((text, Work(task.key, len(text) + 2, task)))
         return checked
 
     async def _admit(self, ticket: Ticket[Computed], is_patient: bool) -> None:

@@ -1,27 +1,27 @@
 """The thread that owns the language model: takes batches, computes, answers.
 
-Knows nothing of asyncio, callers or messages.
+Knows nothing of asyncio, callers or messages, nor of what a task computes.
 """
 
 import logging
 import threading
 import time
+from collections.abc import Hashable, Sequence
 from itertools import count
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
-from ribolex.dictionary import Dictionary
 from ribolex.errors import NotReadyError
 from ribolex.lm import LanguageModel
-from ribolex.server.engine.encoding import Encoding, Job, encode_batch
 from ribolex.server.engine.queue import Entry, Queue
 
 _LOG = logging.getLogger(__name__)
 
 
 class Computed(NamedTuple):
-    """One sequence's encoding and where its time went."""
+    """What one sequence became and where its time went."""
 
-    encoding: Encoding
+    outcome: Any
+    """As its task says."""
     batch: int
     """Number of the batch that it was in."""
     queue_s: float
@@ -29,12 +29,23 @@ class Computed(NamedTuple):
     """Of the whole batch."""
 
 
-class Task(NamedTuple):
-    """What the worker needs for one sequence: `Work.content` in its queue."""
+Outcome = TypeVar("Outcome", covariant=True)
 
-    dictionary: Dictionary
-    """One object for all works with one key."""
-    job: Job
+
+class Task(Protocol[Outcome]):
+    """What is to be done with one sequence: `Work.content` in the worker's queue."""
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for all that one batch may hold, which are then of one class."""
+
+    def run(self, lm: LanguageModel, batch: Sequence[Any]) -> Sequence[Outcome]:
+        """Returns what each task of a batch becomes, in their order.
+
+        Args:
+            lm: used by this thread alone.
+            batch: tasks of this one's key, itself among them.
+        """
 
 
 class Worker:
@@ -71,21 +82,19 @@ class Worker:
                 _fail(batch, error)
 
     def _answer(self, batch: list[Entry[Computed]]) -> None:
-        tasks: list[Task] = [entry.work.content for entry in batch]
+        tasks: list[Task[Any]] = [entry.work.content for entry in batch]
         begun_s = time.monotonic()
         try:
-            encodings = encode_batch(
-                self._lm, tasks[0].dictionary, [task.job for task in tasks]
-            )
+            outcomes = tasks[0].run(self._lm, tasks)
         except Exception as error:  # the edge of this thread: callers get it instead
             _LOG.exception("a batch failed, n_sequences %d", len(batch))
             _fail(batch, error)
             return
         compute_s = time.monotonic() - begun_s
         number = next(self._numbers)
-        for entry, encoding in zip(batch, encodings, strict=True):
+        for entry, outcome in zip(batch, outcomes, strict=True):
             queue_s = begun_s - entry.ticket.arrived_s
-            done = Computed(encoding, number, queue_s, compute_s)
+            done = Computed(outcome, number, queue_s, compute_s)
             entry.ticket.settle(entry.place, done)
         n_tokens = sum(entry.work.n_tokens for entry in batch)
         _LOG.debug(

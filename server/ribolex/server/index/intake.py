@@ -8,6 +8,7 @@ import unicodedata
 
 from ribolex.errors import InvalidRequestError
 from ribolex.rna import Rna
+from ribolex.rna.alphabet import GAPS
 
 _MAX_NAME = 256
 _PAIRS = {"(": ")", "[": "]", "{": "}", "<": ">"} | dict(
@@ -16,12 +17,13 @@ _PAIRS = {"(": ")", "[": "]", "{": "}", "<": ">"} | dict(
 _OPENING = {closing: opening for opening, closing in _PAIRS.items()}
 
 
-def check_rna(rna: Rna, where: str) -> None:
-    """Does nothing if name and structure of an RNA can be stored.
+def check_rna(rna: Rna, where: str, *, degap: bool = False) -> str | None:
+    """Returns the structure to store, if that and the name of an RNA can be stored.
 
     Args:
         rna: its letters may be in any state.
         where: what an error calls it: "rnas[3]".
+        degap: whether the signs at the gaps of the sequence are taken out.
 
     Raises:
         InvalidRequestError: names the field.
@@ -32,16 +34,23 @@ def check_rna(rna: Rna, where: str) -> None:
         )
     if any(unicodedata.category(sign) == "Cc" for sign in rna.name):
         raise InvalidRequestError(f"{where}.name", "holds a control character")
-    if rna.structure is not None:
-        _check_structure(rna.structure, len(rna.sequence), f"{where}.structure")
-
-
-def _check_structure(structure: str, n_letters: int, where: str) -> None:
-    if len(structure) != n_letters:
+    if rna.structure is None:
+        return None
+    if len(rna.structure) != len(rna.sequence):
         raise InvalidRequestError(
-            where,
-            f"{len(structure)} signs, expected as many as letters: {n_letters}",
+            f"{where}.structure",
+            f"{len(rna.structure)} signs, expected as many as letters: "
+            f"{len(rna.sequence)}",
         )
+    structure = rna.structure
+    if degap:
+        columns = zip(structure, rna.sequence, strict=True)
+        structure = "".join(sign for sign, letter in columns if letter not in GAPS)
+    _check_structure(structure, f"{where}.structure")
+    return structure
+
+
+def _check_structure(structure: str, where: str) -> None:
     depth = dict.fromkeys(_PAIRS, 0)
     for position, sign in enumerate(structure, start=1):
         if sign in depth:

@@ -13,7 +13,7 @@ from ribolex.dictionary import Dictionary
 from ribolex.errors import IncompatibleDictionaryError, InvalidRequestError
 from ribolex.server.convert import codes as convert
 from ribolex.server.convert import collection as encode
-from ribolex.server.engine.encoding import Encoding, Recipe
+from ribolex.server.engine.encoding import EncodeTask, Encoding, Recipe
 from ribolex.server.engine.front import Answer, Order
 from ribolex.server.index.collection import Collection, Hit, Query
 from ribolex.server.index.records import PooledCode
@@ -173,9 +173,7 @@ async def _source(
     """Returns what a request compares with; a sequence is encoded for it."""
     kind = request.WhichOneof("query")
     if kind == "sequence":
-        encoding, answer = await _encode(
-            backend, request.sequence, dictionary, deadline_s
-        )
+        encoding, answer = await _encode(backend, request, dictionary, deadline_s)
         return _Source(
             lambda collection: collection.query_of(encoding.codes, encoding.fvu),
             answer.queue_s,
@@ -190,17 +188,21 @@ async def _source(
 
 
 async def _encode(
-    backend: Backend, sequence: str, dictionary: Dictionary, deadline_s: float | None
-) -> tuple[Encoding, Answer]:
+    backend: Backend,
+    request: collection_pb2.SearchSimilarRequest,
+    dictionary: Dictionary,
+    deadline_s: float | None,
+) -> tuple[Encoding, Answer[Encoding]]:
     fitting = await backend.dictionaries.fitting(dictionary.name, dictionary.version)
+    recipe = Recipe(dictionary.sae.k, None)
     order = Order(
-        [sequence],
-        fitting.dictionary,
-        Recipe(dictionary.sae.k, None),
+        [request.sequence],
+        lambda text: EncodeTask.of(text, fitting.dictionary, recipe),
+        degap=request.degap,
         deadline_s=deadline_s,
         where=lambda _: "sequence",
     )
-    answer = await backend.engine.encode(order)
+    answer = await backend.engine.compute(order)
     (outcome,) = answer.outcomes
     if not isinstance(outcome, Encoding):
         raise outcome

@@ -1,4 +1,4 @@
-"""EncoderService: sequences in, codes out."""
+"""EncoderService: sequences in, codes or activations out."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ import grpc
 
 from ribolex.errors import InvalidRequestError
 from ribolex.server.convert import codes as convert
+from ribolex.server.convert.embedding import decode_view, encode_embeddings
 from ribolex.server.convert.encoder import decode_options, encode_answer
+from ribolex.server.engine.embedding import EmbedTask
+from ribolex.server.engine.encoding import EncodeTask
 from ribolex.server.engine.front import Order
-from ribolex.server.services.gate import Gate, deadline_of
+from ribolex.server.services.gate import Backend, Gate, deadline_of
 from ribolex.server.services.streaming import in_order, until_drained
 from ribolex.v1 import encoder_pb2, encoder_pb2_grpc
 
@@ -55,6 +58,32 @@ class EncoderService(encoder_pb2_grpc.EncoderServiceServicer):
                 request_id=request.request_id, response=response
             )
 
+    async def Embed(  # noqa: N802
+        self,
+        request: encoder_pb2.EmbedRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> AsyncIterator[encoder_pb2.EmbedResponse]:
+        """Gives the activations of one batch of sequences."""
+        begun_s = time.monotonic()
+        backend = self._gate.enter()
+        _check_number(len(request.sequences), backend)
+        view = decode_view(request, backend.lm)
+        longest = backend.engine.max_nucleotides
+        n_rows = sum(view.n_rows(min(len(one), longest)) for one in request.sequences)
+        n_bytes = view.n_bytes(n_rows, backend.lm.config.d_model)
+        # Held until the last message is taken: a slow reader's rows are in memory.
+        with backend.room.hold(n_bytes, "sequences"):
+            order = Order(
+                request.sequences,
+                lambda text: EmbedTask(text, view),
+                degap=request.degap,
+                deadline_s=deadline_of(context.time_remaining()),
+            )
+            answer = await backend.engine.compute(order)
+            total_s = time.monotonic() - begun_s
+            for response in encode_embeddings(answer, view, backend.lm, total_s):
+                yield response
+
     async def _encode(
         self,
         request: encoder_pb2.EncodeRequest,
@@ -65,21 +94,17 @@ class EncoderService(encoder_pb2_grpc.EncoderServiceServicer):
         begun_s = time.monotonic()
         backend = self._gate.enter()
         options = decode_options(request.options)
-        if not 1 <= len(request.sequences) <= backend.max_sequences:
-            raise InvalidRequestError(
-                "sequences",
-                f"{len(request.sequences)}, expected 1 to {backend.max_sequences}",
-            )
+        _check_number(len(request.sequences), backend)
         found = await backend.dictionaries.fitting(options.name, options.version)
+        recipe = options.recipe(found.dictionary)
         order = Order(
             request.sequences,
-            found.dictionary,
-            options.recipe(found.dictionary),
+            lambda text: EncodeTask.of(text, found.dictionary, recipe),
             degap=options.degap,
             deadline_s=deadline_s,
             is_patient=is_patient,
         )
-        answer = await backend.engine.encode(order)
+        answer = await backend.engine.compute(order)
         total_s = time.monotonic() - begun_s
         response = encode_answer(answer, options, found.dictionary, total_s)
         convert.check_size(
@@ -89,3 +114,10 @@ class EncoderService(encoder_pb2_grpc.EncoderServiceServicer):
             "send fewer of them, or ask for sequence codes only",
         )
         return response
+
+
+def _check_number(n_sequences: int, backend: Backend) -> None:
+    if not 1 <= n_sequences <= backend.max_sequences:
+        raise InvalidRequestError(
+            "sequences", f"{n_sequences}, expected 1 to {backend.max_sequences}"
+        )

@@ -5,21 +5,27 @@ import time
 from dataclasses import dataclass
 
 from ribolex.errors import NotReadyError
+from ribolex.lm import LanguageModel
 from ribolex.server.dictionaries import Dictionaries
 from ribolex.server.engine.front import Engine
 from ribolex.server.index.store import CollectionStore
+from ribolex.server.services.room import Room
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
     """All that is under the services, loaded."""
 
+    lm: LanguageModel
+    """Its identity is for all; only the engine computes with it."""
     engine: Engine
     dictionaries: Dictionaries
     collections: CollectionStore
     max_sequences: int
     """In one request."""
     max_message_bytes: int
+    room: Room
+    """For activations on their way out."""
 
 
 class Gate:

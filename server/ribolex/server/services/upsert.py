@@ -13,7 +13,7 @@ from ribolex.errors import InvalidRequestError
 from ribolex.rna import Rna
 from ribolex.server.convert import codes as convert
 from ribolex.server.convert.collection import decode_rna
-from ribolex.server.engine.encoding import Encoding, Recipe
+from ribolex.server.engine.encoding import EncodeTask, Encoding, Recipe
 from ribolex.server.engine.front import Order
 from ribolex.server.index.collection import Encoded
 from ribolex.server.index.intake import check_rna
@@ -34,6 +34,7 @@ class _Part(NamedTuple):
     """Place of the first of them in its message."""
     in_stream: int
     """Place of the first of them among all of the stream."""
+    degap: bool
 
 
 class _Fault(NamedTuple):
@@ -96,7 +97,7 @@ class Upsert:
             await self._settle_collection(request.collection)
             for start in range(0, len(request.rnas), size):
                 rnas = [decode_rna(rna) for rna in request.rnas[start : start + size]]
-                yield _Part(rnas, start, in_stream + start)
+                yield _Part(rnas, start, in_stream + start, request.degap)
             in_stream += len(request.rnas)
 
     async def _settle_collection(self, name: str) -> None:
@@ -119,27 +120,30 @@ class Upsert:
         dictionary = self._dictionary
         assert dictionary is not None  # a part comes after its collection is settled
         faults, sound = [], []
+        structures: list[str | None] = []
         for place, rna in enumerate(part.rnas):
             try:
-                check_rna(rna, f"rnas[{part.in_message + place}]")
+                where = f"rnas[{part.in_message + place}]"
+                structures.append(check_rna(rna, where, degap=part.degap))
                 sound.append(place)
             except InvalidRequestError as error:
                 faults.append(_Fault(place, error))
+        recipe = Recipe(dictionary.sae.k, None)
         order = Order(
             [part.rnas[place].sequence for place in sound],
-            dictionary,
-            Recipe(dictionary.sae.k, None),
+            lambda text: EncodeTask.of(text, dictionary, recipe),
+            degap=part.degap,
             deadline_s=self._deadline_s,
             is_patient=True,
             where=lambda i: f"rnas[{part.in_message + sound[i]}].sequence",
         )
-        answer = await self._backend.engine.encode(order)
+        answer = await self._backend.engine.compute(order)
         ready = []
-        for place, sequence, outcome in zip(
-            sound, answer.sequences, answer.outcomes, strict=True
+        for place, structure, sequence, outcome in zip(
+            sound, structures, answer.sequences, answer.outcomes, strict=True
         ):
             if isinstance(outcome, Encoding):
-                rna = replace(part.rnas[place], sequence=sequence)
+                rna = replace(part.rnas[place], sequence=sequence, structure=structure)
                 ready.append(Encoded(rna, outcome.codes, outcome.fvu))
             else:
                 faults.append(_Fault(place, outcome))
