@@ -119,6 +119,71 @@ def test_refused_rna_ends_encode_unless_it_is_to_be_skipped(
     assert np.load("codes.npz")["names"].tolist() == ["a", "c"]
 
 
+@pytest.mark.parametrize("local", [False, True])
+def test_embed_writes_what_the_client_gives(
+    run: Run, running_server: str, tiny_model: Path, local: bool
+) -> None:
+    here = ["--local", "--model", str(tiny_model)] if local else ["--batch", "2"]
+    layers = ["--layer", "2", "--layer", "1"]
+    assert run("embed", "rnas.fasta", "-o", "x.npz", *layers, *here) == 0
+    pooled = ["--pooled", "max", "--half", "--hook", "raw"]
+    assert run("embed", "rnas.fasta", "-o", "p.npz", *layers, *here, *pooled) == 0
+    sequences = [TRNA, "GGGAAACCC", "ACGU"]
+    with Client(running_server) as client:
+        rows = client.embed(sequences, layers=[1, 2])
+        maxima = client.embed(sequences, layers=[1, 2], pooling="max", hook="raw")
+    with np.load("x.npz") as found:
+        np.testing.assert_allclose(found["activations"], rows.activations, atol=1e-5)
+        assert found["row_offsets"].tolist() == [0, 72, 81, 85]
+        assert found["names"].tolist() == ["a", "b", "c"]
+        assert found["model_digest"].item() == rows.model_digest
+    with np.load("p.npz") as found:
+        assert found["activations"].dtype == np.float16
+        np.testing.assert_allclose(
+            found["activations"], maxima.activations, rtol=2e-3, atol=1e-3
+        )
+        assert found["pooling"].item() == "max"
+
+
+def test_refused_rna_ends_embed_unless_it_is_to_be_skipped(
+    run: Run, capsys: pytest.CaptureFixture[str], tiny_model: Path
+) -> None:
+    Path("rnas.fasta").write_text(">a\nACGU\n>bad\nAXGU\n>c\nGG\n")
+    for local in ([], ["--local", "--model", str(tiny_model)]):
+        arguments = ["embed", "rnas.fasta", "-o", "x.npz", *local]
+        assert run(*arguments) == 1
+        assert "refused: bad: 'X' at position 2" in capsys.readouterr().err
+        assert not Path("x.npz").exists()
+        assert run(*arguments, "--skip-rejected") == 0
+        with np.load("x.npz") as found:
+            assert found["names"].tolist() == ["a", "c"]
+            assert found["row_offsets"].tolist() == [0, 4, 6]
+        Path("x.npz").unlink()
+
+
+def test_wrong_layer_is_one_line(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("embed", "rnas.fasta", "-o", "x.npz", "--layer", "9") == 1
+    message = "ribolex: layers: 9, expected 1 to 2, tiny's\n"
+    assert capsys.readouterr().err == message
+
+
+def test_gaps_are_taken_out_on_request_by_every_command(
+    run: Run, name: str, tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("gaps.fasta").write_text(">g\nGGG-AAA.CCC\n")
+    local = ["--local", "--model", str(tiny_model)]
+    for arguments in (
+        ["encode", "gaps.fasta", "-o", "x.npz"],
+        ["embed", "gaps.fasta", "-o", "x.npz"],
+        ["embed", "gaps.fasta", "-o", "x.npz", *local],
+        ["add", name, "gaps.fasta"],
+        ["search", name, "gaps.fasta"],
+    ):
+        assert run(*arguments) == 1
+        assert "'-' at position 4 is not an RNA letter" in capsys.readouterr().err
+        assert run(*arguments, "--degap") == 0
+
+
 def test_add_makes_a_collection_and_then_replaces(
     run: Run, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

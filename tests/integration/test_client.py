@@ -103,6 +103,36 @@ def test_refused_sequence_ends_a_stream(client: Client) -> None:
         next(batches)
 
 
+def test_activations_come_whole_and_pooled(client: Client) -> None:
+    found = client.embed(SEQUENCES, layers=[2, 1])
+    assert found.layers == (1, 2)
+    assert (found.model_name, found.hook, found.pooling) == ("tiny", "normed", None)
+    for place, letters in enumerate(SEQUENCES):
+        assert found.of(place, 1).shape == (len(letters), 32)
+    pooled = client.embed(SEQUENCES, pooling="mean", half=True)
+    assert pooled.activations.dtype == np.float16
+    means = [found.of(place, 2).mean(axis=0) for place in range(len(SEQUENCES))]
+    np.testing.assert_allclose(pooled.activations[:, 0], means, atol=2e-3)
+
+
+def test_embed_stream_gives_batches_in_order(client: Client) -> None:
+    sequences = ["ACGU" * (n % 7 + 1) for n in range(40)]
+    batches = list(client.embed_stream(sequences, batch=16))
+    lengths = np.concatenate([batch.n_nucleotides for batch in batches])
+    assert lengths.tolist() == [len(sequence) for sequence in sequences]
+    assert [len(batch) for batch in batches] == [16, 16, 8]
+    alone = client.embed([sequences[33]])
+    np.testing.assert_allclose(batches[2].of(1), alone.of(0), atol=1e-5)
+
+
+def test_refused_sequence_has_no_rows(client: Client) -> None:
+    with pytest.raises(rc.RejectedError, match=r"sequences\[1\]: 'X' at pos"):
+        client.embed(["ACGU", "AXGU"])
+    found = client.embed(["ACGU", "AXGU", "GG"], on_rejection="skip")
+    assert found.row_offsets.tolist() == [0, 4, 4, 6]
+    assert [one.index for one in found.rejections] == [1]
+
+
 def test_collection_is_made_listed_and_deleted(client: Client) -> None:
     name = f"client-{uuid.uuid4().hex}"
     made = client.create_collection(name, dictionary="tiny@2", pooling="mean")

@@ -16,6 +16,7 @@ that are to be searched live in a collection on the server.
 
 from ribolex.client.client import Client
 from ribolex.client.codes import CodeRow, SparseCodes
+from ribolex.client.embeddings import EmbeddingsWriter
 from ribolex.client.errors import (
     AlreadyExistsError,
     CancelledError,
@@ -47,6 +48,7 @@ from ribolex.client.records import (
     Collection,
     Dictionary,
     DictionaryRef,
+    Embedded,
     Encoded,
     Evidence,
     Feature,
@@ -78,6 +80,8 @@ __all__ = [
     "DictionaryExistsError",
     "DictionaryNotFoundError",
     "DictionaryRef",
+    "Embedded",
+    "EmbeddingsWriter",
     "Encoded",
     "Evidence",
     "FastaRecord",

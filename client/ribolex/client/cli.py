@@ -7,11 +7,6 @@ group `ribolex.commands`.
 
 import os
 import sys
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import replace
-from enum import StrEnum
 from importlib.metadata import entry_points
 from io import TextIOWrapper
 from pathlib import Path
@@ -22,14 +17,15 @@ from rich.console import Console
 
 from ribolex.client import output, records
 from ribolex.client.client import DEFAULT_ADDRESS, Client
+from ribolex.client.commands import options
+from ribolex.client.commands.batches import count, report
+from ribolex.client.commands.encoding import embed, encode
 from ribolex.client.errors import (
     CollectionNotFoundError,
     InvalidRequestError,
     RibolexError,
 )
 from ribolex.client.fasta import FastaRecord, read_fasta
-from ribolex.client.local import LocalEncoder
-from ribolex.client.npz import CodesWriter
 from ribolex.client.progress import progress
 from ribolex.client.tables import read_rnas
 
@@ -43,119 +39,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="A feature dictionary for RNA: codes of RNAs, and similar RNAs with reasons.",
 )
-
-
-class Pooling(StrEnum):
-    """How the codes of the nucleotides become that of their sequence."""
-
-    MAX = "max"
-    MEAN = "mean"
-    COUNT = "count"
-
-
-Server = Annotated[
-    str,
-    typer.Option(help="Host and port of the server.", envvar="RIBOLEX_SERVER"),
-]
-Timeout = Annotated[
-    float, typer.Option(help="Longest wait for one answer, in seconds.", min=0.1)
-]
-DictionaryName = Annotated[
-    str | None,
-    typer.Option(help='"name" or "name@version"; without it the server\'s default.'),
-]
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Print JSON, positions counted from 0.")
-]
-Batch = Annotated[
-    int, typer.Option(min=1, help="Most RNAs to send at once.", metavar="RNAS")
-]
-SkipRejected = Annotated[
-    bool,
-    typer.Option("--skip-rejected", help="Go on without RNAs that are refused."),
-]
-
-
-Fasta = Annotated[
-    Path, typer.Argument(metavar="FASTA", help='File, gzipped or not; "-": stdin.')
-]
-Output = Annotated[
-    Path, typer.Option("--output", "-o", help="File to write, for scipy.sparse.")
-]
-Local = Annotated[
-    bool, typer.Option("--local", help="Encode in this process, with no server.")
-]
-Model = Annotated[
-    str, typer.Option(help="With --local: a RiNALMo's path.", envvar="RIBOLEX_MODEL")
-]
-Registry = Annotated[
-    str | None,
-    typer.Option(
-        help="With --local: folder of dictionaries.", envvar="RIBOLEX_REGISTRY"
-    ),
-]
-PerNucleotide = Annotated[
-    bool,
-    typer.Option(
-        "--per-nucleotide", help="One row a nucleotide; row_offsets says whose."
-    ),
-]
-Kept = Annotated[
-    int | None, typer.Option("-k", min=1, help="Features kept for each nucleotide.")
-]
-
-
-@app.command()
-def encode(
-    fasta: Fasta,
-    out: Output,
-    server: Server = DEFAULT_ADDRESS,
-    local: Local = False,
-    model: Model = "bundled",
-    registry: Registry = None,
-    per_nucleotide: PerNucleotide = False,
-    pooling: Annotated[
-        Pooling, typer.Option(help="How nucleotides make the code of an RNA.")
-    ] = Pooling.MAX,
-    k: Kept = None,
-    dictionary: DictionaryName = None,
-    skip_rejected: SkipRejected = False,
-    batch: Batch = 256,
-    timeout: Timeout = 300.0,
-) -> None:
-    """Write the codes of RNAs as a scipy CSR matrix.
-
-    Row i is the i-th RNA of the file, and "names" in the file written names it; two
-    RNAs may have one name.
-    """
-    total = _count(read_fasta(fasta)) if fasta.is_file() else None
-    names: deque[str] = deque()
-    sequences = _noted(read_fasta(fasta), names)
-    level: records.Level = "nucleotide" if per_nucleotide else "sequence"
-    with ExitStack() as stack:
-        writer = stack.enter_context(CodesWriter(out, per_nucleotide=per_nucleotide))
-        if local:
-            encoder = LocalEncoder(
-                model=model, dictionary=dictionary, registry=registry
-            )
-            codes = encoder.encode_stream(
-                sequences, level=level, pooling=pooling.value, k=k
-            )
-        else:
-            client = stack.enter_context(Client(server, timeout_s=timeout))
-            codes = client.encode_stream(
-                sequences,
-                level=level,
-                pooling=pooling.value,
-                k=k,
-                dictionary=dictionary,
-                on_rejection="skip",
-                batch=batch,
-            )
-        advance = stack.enter_context(progress("encoding", total))
-        for encoded in codes:
-            _write(writer, encoded, names, skip_rejected)
-            advance(len(encoded))
+app.command()(encode)
+app.command()(embed)
 
 
 @app.command()
@@ -171,33 +56,39 @@ def add(
             'labels; gzipped or not; "-": stdin.',
         ),
     ],
-    server: Server = DEFAULT_ADDRESS,
-    dictionary: DictionaryName = None,
+    server: options.Server = DEFAULT_ADDRESS,
+    dictionary: options.DictionaryName = None,
     pooling: Annotated[
-        Pooling | None, typer.Option(help="For a new collection: how codes are pooled.")
+        options.Pooling | None,
+        typer.Option(help="For a new collection: how codes are pooled."),
     ] = None,
-    skip_rejected: SkipRejected = False,
-    batch: Batch = 512,
-    timeout: Timeout = 300.0,
+    degap: options.Degap = False,
+    skip_rejected: options.SkipRejected = False,
+    batch: options.Batch = 512,
+    timeout: options.Timeout = 300.0,
 ) -> None:
     """Store RNAs in a collection.
 
     An RNA whose name is in the collection already is replaced; two of one name in
     the file are an error. Each batch is on the server's disk before the next is sent.
     """
-    total = _count(read_rnas(rnas)) if rnas.is_file() else None
+    total = count(read_rnas(rnas)) if rnas.is_file() else None
     with Client(server, timeout_s=timeout) as client:
         _ensure_collection(client, collection, dictionary, pooling)
         with progress(f"adding to {collection}", total) as advance:
-            report = client.upsert(
-                collection, read_rnas(rnas), batch=batch, on_progress=advance
+            done = client.upsert(
+                collection,
+                read_rnas(rnas),
+                degap=degap,
+                batch=batch,
+                on_progress=advance,
             )
         n_rnas = client.get_collection(collection).n_rnas
     typer.echo(
-        f"{collection}: {report.n_inserted} added, {report.n_updated} replaced, "
-        f"{report.n_rejected} refused; {n_rnas} RNAs in all"
+        f"{collection}: {done.n_inserted} added, {done.n_updated} replaced, "
+        f"{done.n_rejected} refused; {n_rnas} RNAs in all"
     )
-    _report(report.rejections, skip_rejected)
+    report(done.rejections, skip_rejected)
 
 
 @app.command()
@@ -219,9 +110,10 @@ def search(
     features: Annotated[
         int, typer.Option(min=0, max=1000, help="Most shared features to show a hit.")
     ] = 3,
-    as_json: AsJson = False,
-    server: Server = DEFAULT_ADDRESS,
-    timeout: Timeout = 60.0,
+    degap: options.Degap = False,
+    as_json: options.AsJson = False,
+    server: options.Server = DEFAULT_ADDRESS,
+    timeout: options.Timeout = 60.0,
 ) -> None:
     """Find similar RNAs and say why.
 
@@ -243,6 +135,7 @@ def search(
                     sequence=None if rna else query.sequence,
                     top_k=top_k,
                     max_shared_features=features,
+                    degap=degap,
                 )
             except InvalidRequestError as error:
                 where = f"{query.name}: " if fasta else ""
@@ -258,16 +151,16 @@ def search(
 @app.command()
 def feature(
     feature_id: Annotated[int, typer.Argument(metavar="ID", min=0, help="Its number.")],
-    dictionary: DictionaryName = None,
+    dictionary: options.DictionaryName = None,
     collection: Annotated[
         str | None, typer.Option(help="Take the examples from this collection.")
     ] = None,
     examples: Annotated[
         int, typer.Option(min=0, max=100, help="Most RNAs to show it in.")
     ] = 3,
-    as_json: AsJson = False,
-    server: Server = DEFAULT_ADDRESS,
-    timeout: Timeout = 60.0,
+    as_json: options.AsJson = False,
+    server: options.Server = DEFAULT_ADDRESS,
+    timeout: options.Timeout = 60.0,
 ) -> None:
     """Show what is known about a feature, and where it fires."""
     with Client(server, timeout_s=timeout) as client:
@@ -284,14 +177,14 @@ def feature(
 
 
 @app.command()
-def dictionaries(server: Server = DEFAULT_ADDRESS) -> None:
+def dictionaries(server: options.Server = DEFAULT_ADDRESS) -> None:
     """List the server's dictionaries; * marks its default."""
     with Client(server) as client:
         output.print_dictionaries(_console(), client.dictionaries())
 
 
 @app.command()
-def collections(server: Server = DEFAULT_ADDRESS) -> None:
+def collections(server: options.Server = DEFAULT_ADDRESS) -> None:
     """List the server's collections."""
     with Client(server) as client:
         output.print_collections(_console(), client.list_collections())
@@ -347,42 +240,8 @@ def _fail(message: str) -> NoReturn:
     raise SystemExit(1)
 
 
-def _noted(fasta: Iterable[FastaRecord], names: deque[str]) -> Iterator[str]:
-    """Yields the sequences, and notes the name of each that was taken."""
-    for record in fasta:
-        names.append(record.name)
-        yield record.sequence
-
-
-def _write(
-    writer: CodesWriter,
-    encoded: records.Encoded,
-    names: deque[str],
-    skip_rejected: bool,
-) -> None:
-    """Writes a batch; takes its names from the left, and says what was refused."""
-    part = [names.popleft() for _ in range(len(encoded))]
-    refused = [replace(one, name=part[one.index]) for one in encoded.rejections]
-    _report(refused, skip_rejected)
-    writer.add(part, encoded)
-
-
-def _count(members: Iterable[object]) -> int:
-    """Returns how many there are; finds a broken file before any work is done."""
-    return sum(1 for _ in members)
-
-
-def _report(rejections: Sequence[records.Rejection], skip_rejected: bool) -> None:
-    """Says which RNAs were refused; raises unless they were to be skipped."""
-    for one in rejections:
-        typer.echo(f"refused: {one.name}: {one.message}", err=True)
-    if rejections and not skip_rejected:
-        message = "RNAs were refused; --skip-rejected goes on without them"
-        raise InvalidRequestError(message)
-
-
 def _ensure_collection(
-    client: Client, name: str, dictionary: str | None, pooling: Pooling | None
+    client: Client, name: str, dictionary: str | None, pooling: options.Pooling | None
 ) -> None:
     """Makes a collection if it is not there; refuses one made otherwise."""
     pooling_name: records.Pooling | None = pooling.value if pooling else None

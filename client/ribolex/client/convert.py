@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ribolex.client import records
 from ribolex.client.codes import SparseCodes
-from ribolex.client.errors import InvalidRequestError, ServerError
+from ribolex.client.errors import InvalidRequestError, InvalidSequenceError, ServerError
 from ribolex.v1 import codes_pb2, collection_pb2, dictionary_pb2, encoder_pb2
 
 LEVELS: Mapping[str, tuple[codes_pb2.Level.ValueType, ...]] = {
@@ -37,6 +37,27 @@ _VALUE_DTYPES: Mapping[int, str] = {
     codes_pb2.VALUE_TYPE_FLOAT16: "<f2",
 }
 _Choice = TypeVar("_Choice")
+
+
+def sendable(sequence: str, where: str) -> str:
+    """Returns the sequence as it is, if a message can hold it.
+
+    Raises:
+        InvalidSequenceError: it has a lone surrogate, as undecoded bytes become.
+    """
+    try:
+        sequence.encode()
+    except UnicodeEncodeError as error:
+        letter = sequence[error.start]
+        raise InvalidSequenceError(
+            f"{where}: {letter!r} at position {error.start + 1} is not an RNA letter"
+        ) from error
+    return sequence
+
+
+def all_sendable(sequences: Iterable[str]) -> list[str]:
+    """Returns the sequences of a batch, each as `sendable` does."""
+    return [sendable(one, f"sequences[{i}]") for i, one in enumerate(sequences)]
 
 
 def choose(choices: Mapping[str, _Choice], name: str, field: str) -> _Choice:
@@ -220,7 +241,7 @@ def rna_to_pb(rna: records.Rna) -> collection_pb2.RnaRecord:
     """Returns the message for an RNA."""
     return collection_pb2.RnaRecord(
         name=rna.name,
-        sequence=rna.sequence,
+        sequence=sendable(rna.sequence, rna.name),
         structure=rna.structure or "",
         metadata=rna.metadata,
     )

@@ -1,4 +1,4 @@
-"""Codes without a server, by whatever encoder is installed beside the client.
+"""Codes and activations without a server, by what is installed beside the client.
 
 Found by the entry-point group `ribolex.local`, since the client itself imports
 nothing that has a model. Answers as a `Client` does.
@@ -6,7 +6,7 @@ nothing that has a model. Answers as a `Client` does.
 
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import entry_points
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -48,8 +48,39 @@ class _Encoder(Protocol):
     dictionary_version: int
 
     def encode(
-        self, sequences: Sequence[str], *, per_nucleotide: bool, pooling: str, k: int
+        self,
+        sequences: Sequence[str],
+        *,
+        per_nucleotide: bool,
+        pooling: str,
+        k: int,
+        degap: bool,
     ) -> _Result: ...
+
+
+class _Rows(Protocol):
+    rows: npt.NDArray[Any]
+    n_nucleotides: npt.NDArray[np.int64]
+    layers: tuple[int, ...]
+    rejections: Sequence[_Rejection]
+
+
+class _Embedder(Protocol):
+    """What the entry point gives when called with a model."""
+
+    model_name: str
+    model_digest: str
+
+    def embed(
+        self,
+        sequences: Sequence[str],
+        *,
+        layers: Sequence[int],
+        hook: str,
+        pooling: str | None,
+        half: bool,
+        degap: bool,
+    ) -> _Rows: ...
 
 
 class LocalEncoder:
@@ -72,12 +103,7 @@ class LocalEncoder:
         Raises:
             NotReadyError: no encoder is installed.
         """
-        found = list(entry_points(group="ribolex.local"))
-        try:
-            make = found[0].load()
-        except (IndexError, ModuleNotFoundError) as error:
-            message = f"encoding here needs ribolex[server]: {error}"
-            raise NotReadyError(message) from error
+        make = _entry("encoder")
         self._encoder: _Encoder = make(model, dictionary, registry=registry)
 
     def encode_stream(
@@ -87,6 +113,7 @@ class LocalEncoder:
         level: records.Level = "sequence",
         pooling: records.Pooling = "max",
         k: int | None = None,
+        degap: bool = False,
     ) -> Iterator[records.Encoded]:
         """Yields the codes of any number of sequences, batch by batch, in order.
 
@@ -98,7 +125,11 @@ class LocalEncoder:
         )
         for batch in in_batches(sequences, len, _MAX_SEQUENCES, _MAX_NUCLEOTIDES):
             result = self._encoder.encode(
-                batch, per_nucleotide=level != "sequence", pooling=pooling, k=k or 0
+                batch,
+                per_nucleotide=level != "sequence",
+                pooling=pooling,
+                k=k or 0,
+                degap=degap,
             )
             nucleotides = result.nucleotide_codes
             yield records.Encoded(
@@ -110,6 +141,71 @@ class LocalEncoder:
                 dictionary=ref,
                 timing=records.Timing(0.0, 0.0, 0.0),
             )
+
+
+class LocalEmbedder:
+    """A language model in this process. To be used by one thread at a time."""
+
+    def __init__(self, *, model: str = "bundled") -> None:
+        """Loads it; takes seconds.
+
+        Args:
+            model: "bundled", or the path of a RiNALMo's weights.
+
+        Raises:
+            NotReadyError: nothing is installed that runs it.
+        """
+        self._embedder: _Embedder = _entry("embedder")(model)
+
+    def embed_stream(
+        self,
+        sequences: Iterable[str],
+        *,
+        layers: Sequence[int] = (),
+        hook: records.Hook = "normed",
+        pooling: records.DensePooling | None = None,
+        half: bool = False,
+        degap: bool = False,
+    ) -> Iterator[records.Embedded]:
+        """Yields the activations of any number of sequences, batch by batch, in order.
+
+        Refused sequences are skipped, as by `Client.embed_stream` when so asked.
+        Arguments are those of `Client.embed_stream`.
+        """
+        max_size = max(1, _MAX_NUCLEOTIDES // max(1, len(set(layers))))
+        for batch in in_batches(sequences, len, _MAX_SEQUENCES, max_size):
+            found = self._embedder.embed(
+                batch, layers=layers, hook=hook, pooling=pooling, half=half, degap=degap
+            )
+            n_rows = found.n_nucleotides
+            if pooling is not None:
+                n_rows = (n_rows > 0).astype(np.int64)
+            yield records.Embedded(
+                activations=found.rows,
+                n_nucleotides=found.n_nucleotides,
+                row_offsets=np.concatenate([np.zeros(1, np.int64), n_rows]).cumsum(),
+                layers=found.layers,
+                hook=hook,
+                pooling=pooling,
+                model_name=self._embedder.model_name,
+                model_digest=self._embedder.model_digest,
+                rejections=tuple(_rejection(one) for one in found.rejections),
+                timing=records.Timing(0.0, 0.0, 0.0),
+            )
+
+
+def _entry(name: str) -> Any:
+    """Returns what is installed under a name.
+
+    Raises:
+        NotReadyError: nothing is.
+    """
+    found = list(entry_points(group="ribolex.local", name=name))
+    try:
+        return found[0].load()
+    except (IndexError, ModuleNotFoundError) as error:
+        message = f"doing without a server needs ribolex[server]: {error}"
+        raise NotReadyError(message) from error
 
 
 def _codes(codes: _Codes) -> SparseCodes:

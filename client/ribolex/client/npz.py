@@ -4,8 +4,6 @@ Beside scipy's matrix the file holds who is in which row. Entries go to disk as 
 come, so that a file may be larger than memory.
 """
 
-import os
-import shutil
 import tempfile
 import zipfile
 from collections.abc import Sequence
@@ -17,9 +15,8 @@ from typing import IO, Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from ribolex.client.archive import copy_array, replacing, write_array
 from ribolex.client.records import Encoded
-
-_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 class CodesWriter:
@@ -115,47 +112,14 @@ class CodesWriter:
         }
         if self._per_nucleotide:
             arrays["row_offsets"] = _sums(self._rows)
-        folder = self._path.parent
-        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as staged:
-            try:
-                with zipfile.ZipFile(staged, "w") as archive:
-                    for name, array in arrays.items():
-                        with _member(archive, name) as member:
-                            np.lib.format.write_array(member, array, allow_pickle=False)
-                    _copy(archive, "data", "<f4", int(indptr[-1]), self._data)
-                    _copy(archive, "indices", "<i4", int(indptr[-1]), self._indices)
-                os.chmod(staged.name, 0o666 & ~_umask())
-                os.replace(staged.name, self._path)
-            except BaseException:
-                os.unlink(staged.name)
-                raise
+        n_entries = (int(indptr[-1]),)
+        with replacing(self._path) as staged, zipfile.ZipFile(staged, "w") as archive:
+            for name, array in arrays.items():
+                write_array(archive, name, array)
+            copy_array(archive, "data", "<f4", n_entries, self._data)
+            copy_array(archive, "indices", "<i4", n_entries, self._indices)
 
 
 def _sums(counts: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
     """Returns 0 and the running sums."""
     return np.concatenate([np.zeros(1, np.int64), *counts]).cumsum()
-
-
-def _member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
-    """Opens a member for writing, its time fixed: same codes, same bytes."""
-    info = zipfile.ZipInfo(f"{name}.npy", _EPOCH)
-    info.compress_type = zipfile.ZIP_DEFLATED
-    return archive.open(info, "w", force_zip64=True)
-
-
-def _copy(
-    archive: zipfile.ZipFile, name: str, dtype: str, n_entries: int, source: IO[bytes]
-) -> None:
-    """Writes a one-axis array whose bytes lie in a file."""
-    header = {"descr": dtype, "fortran_order": False, "shape": (n_entries,)}
-    with _member(archive, name) as member:
-        np.lib.format.write_array_header_2_0(member, header)
-        source.seek(0)
-        shutil.copyfileobj(source, member, 2**20)
-
-
-def _umask() -> int:
-    """Returns the process's umask, which can only be read by setting it."""
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask

@@ -14,6 +14,8 @@ from ribolex.client.codes import SparseCodes
 
 Level = Literal["sequence", "nucleotide", "both"]
 Pooling = Literal["max", "mean", "count"]
+Hook = Literal["normed", "raw"]
+DensePooling = Literal["mean", "max"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,56 @@ class Encoded:
             raise IndexError(f"sequence {index} of {len(self)}")
         offsets = self.row_offsets
         return self.nucleotide_codes.slice(int(offsets[index]), int(offsets[index + 1]))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedded:
+    """The activations of a batch of sequences; len() gives the sequences.
+
+    A sequence that was refused has no rows and no nucleotides.
+    """
+
+    activations: npt.NDArray[np.float32] | npt.NDArray[np.float16]
+    """[row of all sequences, layer, d_model], see `of`."""
+    n_nucleotides: npt.NDArray[np.int64]
+    """[sequence] nucleotides read."""
+    row_offsets: npt.NDArray[np.int64]
+    """[sequence + 1] first row of each sequence in `activations`."""
+    layers: tuple[int, ...]
+    """Of the middle axis, rising, counted from 1."""
+    hook: Hook
+    pooling: DensePooling | None
+    """How nucleotides made one row; None: there is one row a nucleotide."""
+    model_name: str
+    model_digest: str
+    """SHA-256 over the model's weights: activations are that model's only."""
+    rejections: tuple[Rejection, ...]
+    timing: Timing
+
+    def __len__(self) -> int:
+        return len(self.n_nucleotides)
+
+    def of(
+        self, index: int, layer: int | None = None
+    ) -> npt.NDArray[np.float32] | npt.NDArray[np.float16]:
+        """Returns a view of one sequence's rows, [row, d_model], in one layer.
+
+        Args:
+            index: which sequence.
+            layer: counted from 1; may be left out if there is only one.
+
+        Raises:
+            IndexError: there is no such sequence.
+            ValueError: that layer was not asked for, or it is not said which.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"sequence {index} of {len(self)}")
+        if layer is None and len(self.layers) == 1:
+            (layer,) = self.layers
+        if layer not in self.layers:
+            raise ValueError(f"layer {layer} is none of {self.layers}")
+        start, stop = self.row_offsets[index], self.row_offsets[index + 1]
+        return self.activations[start:stop, self.layers.index(layer)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,34 +1,39 @@
-"""The encoding path of the server in the caller's own process, without a server.
+"""The paths of the server in the caller's own process, without a server.
 
-`ribolex encode --local` finds it by the entry-point group `ribolex.local`. The codes
-are those that a server answers with. Knows nothing of queues, gRPC or files.
+`ribolex encode --local` and `ribolex embed --local` find them by the entry-point group
+`ribolex.local`. The answers are those of a server. Knows nothing of queues, gRPC or
+files.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float, Float32, Int64
 
 from ribolex.dictionary import Codes, Pooling, SequenceCode
 from ribolex.errors import InvalidRequestError
-from ribolex.lm import load_lm
-from ribolex.rna import tokenise
+from ribolex.lm import Hook, LanguageModel, load_lm
 from ribolex.server.dictionaries import check_fit, choose_default, registry_at
+from ribolex.server.engine.embedding import DensePooling, EmbedTask, View
 from ribolex.server.engine.encoding import (
+    EncodeTask,
     Encoding,
-    Job,
     Recipe,
-    encode_batch,
     read_sequence,
 )
 from ribolex.server.engine.plan import Waiting, plan
+from ribolex.server.engine.worker import Task
 from ribolex.server.settings import BUNDLED
 from ribolex.server.status import reason_of
 
 _BATCH_TOKENS = 2048
 """On a CPU more is no faster (8.9 k nucleotides/s at 2,048, 7.1 k at 8,192)."""
+
+
+Outcome = TypeVar("Outcome")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,21 @@ class LocalResult:
     """One row a nucleotide, of all sequences one after the other, if asked for."""
     fvu: Float32[np.ndarray, " sequence"]
     """Fraction of variance that the codes do not explain."""
+    rejections: tuple[LocalRejection, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LocalRows:
+    """The activations of a batch of sequences.
+
+    A sequence that was refused has no rows and no nucleotides.
+    """
+
+    rows: Float[np.ndarray, "row layer d_model"]
+    """Of all sequences, one after the other."""
+    n_nucleotides: Int64[np.ndarray, " sequence"]
+    layers: tuple[int, ...]
+    """Of the middle axis, rising."""
     rejections: tuple[LocalRejection, ...]
 
 
@@ -122,34 +142,13 @@ class LocalEncoder:
         if not 0 <= k <= self.k:
             raise InvalidRequestError("k", f"{k} is not in 0 to {self.k}")
         recipe = Recipe(k or self.k, pooling)
-        jobs: dict[int, Job] = {}
-        rejections = []
-        for i, sequence in enumerate(sequences):
-            try:
-                text = read_sequence(
-                    sequence, f"sequences[{i}]", self._lm.max_nucleotides, degap=degap
-                )
-            except InvalidRequestError as error:
-                reason = reason_of(error).lower()
-                rejections.append(LocalRejection(i, reason, str(error)))
-                continue
-            jobs[i] = Job(tokenise(text), recipe)
-        return self._result(
-            len(sequences), self._run(jobs), tuple(rejections), per_nucleotide
-        )
-
-    def _run(self, jobs: dict[int, Job]) -> dict[int, Encoding]:
-        """Returns the encoding of each job, computed in batches of like lengths."""
-        left = sorted(jobs, key=lambda i: len(jobs[i].tokens))
-        done: dict[int, Encoding] = {}
-        while left:
-            line = [Waiting(None, len(jobs[i].tokens)) for i in left]
-            taken = [left[place] for place in plan(line, _BATCH_TOKENS)]
-            batch = [jobs[i] for i in taken]
-            encodings = encode_batch(self._lm, self._dictionary, batch)
-            done.update(zip(taken, encodings, strict=True))
-            left = [i for i in left if i not in done]
-        return done
+        read = _read(sequences, self._lm, degap=degap)
+        tasks = {
+            i: EncodeTask.of(text, self._dictionary, recipe)
+            for i, text in read.texts.items()
+        }
+        done = _compute(self._lm, read.texts, tasks)
+        return self._result(len(sequences), done, read.rejections, per_nucleotide)
 
     def _result(
         self,
@@ -172,6 +171,101 @@ class LocalEncoder:
             np.array(fvus, np.float32),
             rejections,
         )
+
+
+class LocalEmbedder:
+    """A language model. To be used by one thread at a time.
+
+    Attributes:
+        model_name: Its name.
+        model_digest: SHA-256 over its weights.
+    """
+
+    def __init__(self, model: str = BUNDLED, *, device: str = "cpu") -> None:
+        """Loads it; takes seconds.
+
+        Args:
+            model: "bundled", or the path of a RiNALMo's weights.
+            device: where to compute, as torch names it.
+
+        Raises:
+            CorruptInputError: the model cannot be read.
+        """
+        self._lm = load_lm(model, device=device)
+        self.model_name = self._lm.name
+        self.model_digest = self._lm.digest
+
+    def embed(
+        self,
+        sequences: Sequence[str],
+        *,
+        layers: Sequence[int] = (),
+        hook: Hook = "normed",
+        pooling: DensePooling | None = None,
+        half: bool = False,
+        degap: bool = False,
+    ) -> LocalRows:
+        """Returns the activations of sequences; a faulty one is rejected alone.
+
+        Args:
+            sequences: RNA letters, either case, T read as U.
+            layers: counted from 1; none of them means the last.
+            hook: "normed" is what the next layer reads, "raw" the layer's output.
+            pooling: over the nucleotides; None for a row each.
+            half: whether to give float16.
+            degap: whether to take gap signs out first.
+
+        Raises:
+            InvalidRequestError: the model has no such layer.
+        """
+        view = View.of(self._lm, layers, hook, pooling, is_half=half)
+        read = _read(sequences, self._lm, degap=degap)
+        tasks = {i: EmbedTask(text, view) for i, text in read.texts.items()}
+        done = _compute(self._lm, read.texts, tasks)
+        dtype = np.float16 if half else np.float32
+        nothing = np.empty((0, len(view.layers), self._lm.config.d_model), dtype)
+        lengths = [len(read.texts.get(i, "")) for i in range(len(sequences))]
+        return LocalRows(
+            np.concatenate([nothing, *(done[i].rows for i in sorted(done))]),
+            np.array(lengths, np.int64),
+            view.layers,
+            read.rejections,
+        )
+
+
+class _Read(NamedTuple):
+    """Sequences that were read, by their places, and those that were refused."""
+
+    texts: dict[int, str]
+    rejections: tuple[LocalRejection, ...]
+
+
+def _read(sequences: Sequence[str], lm: LanguageModel, *, degap: bool) -> _Read:
+    texts, rejections = {}, []
+    for i, sequence in enumerate(sequences):
+        try:
+            texts[i] = read_sequence(
+                sequence, f"sequences[{i}]", lm.max_nucleotides, degap=degap
+            )
+        except InvalidRequestError as error:
+            reason = reason_of(error).lower()
+            rejections.append(LocalRejection(i, reason, str(error)))
+    return _Read(texts, tuple(rejections))
+
+
+def _compute(
+    lm: LanguageModel, texts: Mapping[int, str], tasks: Mapping[int, Task[Outcome]]
+) -> dict[int, Outcome]:
+    """Returns the outcome of each task, computed in batches of like lengths."""
+    left = sorted(tasks, key=lambda i: len(texts[i]))
+    done: dict[int, Outcome] = {}
+    while left:
+        line = [Waiting(None, len(texts[i]) + 2) for i in left]
+        taken = [left[place] for place in plan(line, _BATCH_TOKENS)]
+        batch = [tasks[i] for i in taken]
+        done.update(zip(taken, batch[0].run(lm, batch), strict=True))
+        left = [i for i in left if i not in done]
+    return done
 
 
 def _stacked(codes: Sequence[SequenceCode | None], n_features: int) -> Codes:

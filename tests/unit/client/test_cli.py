@@ -25,7 +25,7 @@ def _run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | str | None:
 
 
 def test_commands_are_those_of_the_readme() -> None:
-    expected = "add collections demo dictionaries encode feature search"
+    expected = "add collections demo dictionaries embed encode feature search"
     assert " ".join(COMMANDS) == expected
 
 
@@ -48,6 +48,10 @@ def test_overview_cuts_no_help_short() -> None:
         (["encode", "none.fasta", "-o", "codes.npz"], "none.fasta: No such file"),
         (["encode", "empty.fasta", "-o", "codes.npz"], "empty.fasta: is empty"),
         (["encode", "a.fasta", "-o", "none/codes.npz"], "No such file or directory"),
+        (["embed", "a.fasta", "-o", "codes.csv"], "does not end in .npz or"),
+        (["embed", "a.fasta", "-o", "codes.npz"], "no server answers at"),
+        (["search", "mine", "--sequence", "AC\udcff"], "at position 3 is not an RNA"),
+        (["add", "mine", "twice.fasta"], "twice.fasta:3: 'a' again, as in line 1"),
         (["add", "mine", "odd.txt"], "odd.txt:1: neither FASTA"),
         (["search", "mine", "--sequence", "ACGU"], "no server answers at"),
         (["feature", "7"], "no server answers at"),
@@ -65,6 +69,7 @@ def test_failure_is_one_line_and_exit_code_1(
     monkeypatch.setenv("RIBOLEX_SERVER", "127.0.0.1:1")
     Path("empty.fasta").write_text("")
     Path("a.fasta").write_text(">a\nACGU\n")
+    Path("twice.fasta").write_text(">a\nACGU\n>a\nGG\n")
     Path("odd.txt").write_text("what is this\n")
     assert _run(monkeypatch, *arguments) == 1
     captured = capsys.readouterr()
@@ -83,6 +88,7 @@ def test_failure_is_one_line_and_exit_code_1(
         ["search", "mine", "--sequence", "ACGU", "--top-k", "0"],
         ["encode", "a.fasta"],
         ["encode", "a.fasta", "-o", "b", "-k", "0"],
+        ["embed", "a.fasta", "-o", "b.npz", "--layer", "0"],
         ["feature", "-1"],
         ["nonsense"],
     ],

@@ -55,7 +55,7 @@ class _Entry:
 
 
 def test_sequences_come_out_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "entry_points", lambda group: [_Entry()])
+    monkeypatch.setattr(local, "entry_points", lambda group, name: [_Entry()])
     encoder = local.LocalEncoder(model="some", dictionary="fake", registry="here")
     sequences = ("A" * (n % 50 + 1) for n in range(600))
     batches = list(encoder.encode_stream(sequences))
@@ -74,6 +74,8 @@ def test_sequences_come_out_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_missing_is_said(
     monkeypatch: pytest.MonkeyPatch, entries: list[_Entry]
 ) -> None:
-    monkeypatch.setattr(local, "entry_points", lambda group: entries)
+    monkeypatch.setattr(local, "entry_points", lambda group, name: entries)
     with pytest.raises(NotReadyError, match=r"needs ribolex\[server\]"):
         local.LocalEncoder()
+    with pytest.raises(NotReadyError, match=r"needs ribolex\[server\]"):
+        local.LocalEmbedder()

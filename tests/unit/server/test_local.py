@@ -14,7 +14,7 @@ from ribolex.errors import (
 from ribolex.lm import LanguageModel
 from ribolex.rna import tokenise
 from ribolex.server.engine.encoding import Job, Recipe, encode_batch
-from ribolex.server.local import LocalEncoder
+from ribolex.server.local import LocalEmbedder, LocalEncoder
 
 
 @pytest.fixture
@@ -67,3 +67,24 @@ def test_what_cannot_be_is_refused(
         LocalEncoder(str(tiny_model), "other", registry=str(tiny_registry))
     with pytest.raises(DictionaryNotFoundError):
         LocalEncoder(str(tiny_model), "nobody", registry=str(tiny_registry))
+
+
+def test_activations_are_those_of_the_model(
+    tiny_model: Path, lm: LanguageModel
+) -> None:
+    embedder = LocalEmbedder(str(tiny_model))
+    assert (embedder.model_name, embedder.model_digest) == (lm.name, lm.digest)
+    sequences = ["ac-gt", "not RNA", "GGGAAACCC"]
+    found = embedder.embed(sequences, layers=[2, 1], hook="raw", degap=True)
+    assert found.n_nucleotides.tolist() == [4, 0, 9]
+    assert [one.index for one in found.rejections] == [1]
+    for start, sequence in ((0, "ACGU"), (4, "GGGAAACCC")):
+        (states,) = lm.activations([sequence], [1, 2], "raw")
+        for column, layer in enumerate(found.layers):
+            rows = found.rows[start : start + len(sequence), column]
+            np.testing.assert_allclose(rows, states[layer], atol=1e-4, rtol=1e-5)
+    pooled = embedder.embed(["GGGAAACCC"], pooling="mean", half=True)
+    assert pooled.rows.shape == (1, 1, 32)
+    assert pooled.rows.dtype == np.float16
+    with pytest.raises(InvalidRequestError, match="layers: 3, expected 1 to 2"):
+        embedder.embed(["ACGU"], layers=[3])

@@ -1,0 +1,190 @@
+"""Calls of CollectionService: RNAs stored and found.
+
+Knows which message asks for what; what messages hold is told by `convert`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from ribolex.client import convert, records
+from ribolex.client.codes import SparseCodes
+from ribolex.client.connection import PAGE_SIZE, Connection
+from ribolex.client.errors import InvalidRequestError
+from ribolex.client.stream import in_batches
+from ribolex.v1 import collection_pb2
+
+_MAX_SIZE = 131_072
+"""In nucleotides; of one batch of RNAs to store."""
+
+
+class CollectionCalls(Connection):
+    """What CollectionService does."""
+
+    def create_collection(
+        self,
+        name: str,
+        *,
+        dictionary: str | records.DictionaryRef | None = None,
+        pooling: records.Pooling | None = None,
+    ) -> records.Collection:
+        """Makes an empty collection, indexed under one dictionary version.
+
+        Args:
+            name: 1 to 64 of a-z, A-Z, 0-9, "-", "_", "."; letter or digit first.
+            dictionary: "name", "name@version", or None for the server's default.
+            pooling: how its codes are pooled; None for the server's default.
+
+        Raises:
+            CollectionExistsError: the name is taken.
+            DictionaryNotFoundError: there is no such dictionary.
+            IncompatibleDictionaryError: the dictionary does not fit the model.
+            InvalidRequestError: the name is none.
+        """
+        request = collection_pb2.CreateCollectionRequest(
+            name=name, dictionary=convert.dictionary_ref_to_pb(dictionary)
+        )
+        if pooling is not None:
+            request.pooling = convert.choose(convert.POOLINGS, pooling, "pooling")
+        answer = self._call(self._collections.CreateCollection, request)
+        return convert.collection(answer.collection)
+
+    def get_collection(self, name: str) -> records.Collection:
+        """Returns the facts about one collection.
+
+        Raises:
+            CollectionNotFoundError: there is none of that name.
+        """
+        request = collection_pb2.GetCollectionRequest(name=name)
+        answer = self._call(self._collections.GetCollection, request)
+        return convert.collection(answer.collection)
+
+    def list_collections(self) -> Iterator[records.Collection]:
+        """Yields all collections by name, fetching page after page."""
+        request = collection_pb2.ListCollectionsRequest(page_size=PAGE_SIZE)
+        while True:
+            answer = self._call(self._collections.ListCollections, request)
+            yield from map(convert.collection, answer.collections)
+            request.page_token = answer.next_page_token
+            if not request.page_token:
+                return
+
+    def delete_collection(self, name: str) -> int:
+        """Deletes a collection for good; returns how many RNAs went with it.
+
+        Raises:
+            CollectionNotFoundError: there is none of that name.
+        """
+        request = collection_pb2.DeleteCollectionRequest(name=name)
+        return self._call(self._collections.DeleteCollection, request).n_rnas
+
+    def upsert(
+        self,
+        collection: str,
+        rnas: Iterable[records.Rna],
+        *,
+        degap: bool = False,
+        batch: int = 512,
+        on_progress: Callable[[int], object] = lambda n_rnas: None,
+    ) -> records.UpsertReport:
+        """Stores RNAs, replacing those whose names are there already.
+
+        Each batch is on disk before the next is sent, and sending RNAs again changes
+        nothing, so a call that failed half-way can be repeated.
+
+        Args:
+            collection: its name.
+            rnas: drawn batch by batch.
+            degap: whether gaps are taken out first, of structures, too; else they
+                are refused.
+            batch: most RNAs to send at once.
+            on_progress: called after each batch with the number of its RNAs.
+
+        Raises:
+            CollectionNotFoundError: there is none of that name.
+        """
+        report = records.UpsertReport(0, 0, 0, ())
+        n_sent = 0
+        for part in in_batches(rnas, _size, batch, _MAX_SIZE):
+            request = collection_pb2.UpsertRnasRequest(
+                collection=collection, rnas=map(convert.rna_to_pb, part), degap=degap
+            )
+            answer = self._call(self._collections.UpsertRnas, iter([request]))
+            rejections = [
+                convert.rejection(n_sent + one.index, one.rejection, one.name)
+                for one in answer.rejections
+            ]
+            report = records.UpsertReport(
+                report.n_inserted + answer.n_inserted,
+                report.n_updated + answer.n_updated,
+                report.n_rejected + answer.n_rejected,
+                (*report.rejections, *rejections),
+            )
+            n_sent += len(part)
+            on_progress(len(part))
+        return report
+
+    def get_rna(
+        self, collection: str, name: str, *, level: records.Level | None = None
+    ) -> records.StoredRna:
+        """Returns one stored RNA, with codes if a level is given.
+
+        Raises:
+            CollectionNotFoundError: there is no such collection.
+            RnaNotFoundError: the collection has no RNA of that name.
+        """
+        levels = () if level is None else convert.choose(convert.LEVELS, level, "level")
+        request = collection_pb2.GetRnaRequest(
+            collection=collection, name=name, levels=levels
+        )
+        return convert.stored_rna(self._call(self._collections.GetRna, request))
+
+    def search(
+        self,
+        collection: str,
+        *,
+        sequence: str | None = None,
+        rna: str | None = None,
+        code: SparseCodes | None = None,
+        top_k: int = 10,
+        max_shared_features: int = 5,
+        degap: bool = False,
+    ) -> records.Hits:
+        """Returns the RNAs most like a query, best first, each explained.
+
+        Args:
+            collection: its name.
+            sequence: compare with these letters; or
+            rna: with this RNA of the collection, which is not its own hit; or
+            code: with this sequence code [1, feature], pooled as the collection's.
+            top_k: most hits, 1 to 1000.
+            max_shared_features: most shared features to explain for each hit.
+            degap: whether gaps are taken out of the letters first.
+
+        Raises:
+            CollectionNotFoundError: there is no such collection.
+            RnaNotFoundError: the collection has no RNA of that name.
+            InvalidRequestError: not exactly one query, or a bad one.
+            IncompatibleDictionaryError: the code is of another width.
+        """
+        if sum(query is not None for query in (sequence, rna, code)) != 1:
+            raise InvalidRequestError("query: give one of sequence, rna and code")
+        if top_k < 1:
+            raise InvalidRequestError(f"top_k: {top_k} is not in 1 to 1000")
+        request = collection_pb2.SearchSimilarRequest(
+            collection=collection,
+            top_k=top_k,
+            max_shared_features=max_shared_features,
+            degap=degap,
+        )
+        if sequence is not None:
+            request.sequence = convert.sendable(sequence, "sequence")
+        elif rna is not None:
+            request.rna = rna
+        elif code is not None:
+            request.code.CopyFrom(convert.codes_to_pb(code))
+        return convert.hits(self._call(self._collections.SearchSimilar, request))
+
+
+def _size(rna: records.Rna) -> int:
+    return len(rna.sequence)

@@ -1,0 +1,98 @@
+"""Calls of DictionaryService: dictionaries and their features.
+
+Knows which message asks for what; what messages hold is told by `convert`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from ribolex.client import convert, records
+from ribolex.client.connection import PAGE_SIZE, Connection
+from ribolex.client.errors import InvalidRequestError
+from ribolex.v1 import dictionary_pb2
+
+
+class DictionaryCalls(Connection):
+    """What DictionaryService does."""
+
+    def feature(
+        self,
+        feature: int,
+        *,
+        dictionary: str | records.DictionaryRef | None = None,
+        collection: str | None = None,
+        max_examples: int = 5,
+        max_nearest: int = 5,
+    ) -> records.FeatureCard:
+        """Returns what is known about one feature.
+
+        Args:
+            feature: its id.
+            dictionary: "name", "name@version", or None for the server's default.
+            collection: where to take examples from; None takes those published
+                with the dictionary.
+            max_examples: most RNAs in which it fires.
+            max_nearest: most features near to it.
+
+        Raises:
+            FeatureNotFoundError: there is no feature of that id.
+            DictionaryNotFoundError: there is no such dictionary.
+            CollectionNotFoundError: there is no such collection.
+            IncompatibleDictionaryError: the collection has another dictionary.
+        """
+        request = dictionary_pb2.GetFeatureRequest(
+            dictionary=convert.dictionary_ref_to_pb(dictionary),
+            feature=feature,
+            collection=collection or "",
+            max_examples=max_examples,
+            max_nearest=max_nearest,
+        )
+        return convert.feature_card(self._call(self._dictionaries.GetFeature, request))
+
+    def nearest_features(
+        self,
+        *,
+        feature: int | None = None,
+        activation: npt.NDArray[np.float32] | None = None,
+        dictionary: str | records.DictionaryRef | None = None,
+        top_k: int = 10,
+    ) -> tuple[records.NearestFeature, ...]:
+        """Returns the features whose decoder directions are nearest, nearest first.
+
+        Args:
+            feature: compare with this feature, which is not its own neighbour; or
+            activation: with this activation, [d_in], all finite.
+            dictionary: "name", "name@version", or None for the server's default.
+            top_k: most features, 1 to 1000.
+
+        Raises:
+            FeatureNotFoundError: there is no feature of that id.
+            DictionaryNotFoundError: there is no such dictionary.
+            InvalidRequestError: not exactly one query, or a bad one.
+            IncompatibleDictionaryError: the activation is of another length.
+        """
+        if (feature is None) == (activation is None):
+            raise InvalidRequestError("query: give one of feature and activation")
+        request = dictionary_pb2.NearestFeaturesRequest(
+            dictionary=convert.dictionary_ref_to_pb(dictionary), top_k=top_k
+        )
+        if feature is not None:
+            request.feature = feature
+        else:
+            request.activation = np.asarray(activation, "<f4").tobytes()
+        answer = self._call(self._dictionaries.NearestFeatures, request)
+        return convert.nearest_features(answer.features)
+
+    def dictionaries(self) -> Iterator[records.Dictionary]:
+        """Yields all versions of all dictionaries, fetching page after page."""
+        request = dictionary_pb2.ListDictionariesRequest(page_size=PAGE_SIZE)
+        while True:
+            answer = self._call(self._dictionaries.ListDictionaries, request)
+            yield from map(convert.dictionary, answer.dictionaries)
+            request.page_token = answer.next_page_token
+            if not request.page_token:
+                return
