@@ -27,7 +27,7 @@ from tests.integration.test_collections import random_rnas
 from ribolex.errors import NotReadyError
 from ribolex.lm import load_lm
 from ribolex.server.app import SERVICES, serve
-from ribolex.server.engine import worker
+from ribolex.server.engine import encoding
 from ribolex.server.engine.encoding import encode_batch
 from ribolex.server.settings import ServerSettings
 from ribolex.v1 import collection_pb2 as pb
@@ -135,7 +135,7 @@ def slow_down(monkeypatch: pytest.MonkeyPatch, seconds: float) -> threading.Even
         time.sleep(seconds)
         return encode_batch(*args)
 
-    monkeypatch.setattr(worker, "encode_batch", encode)
+    monkeypatch.setattr(encoding, "encode_batch", encode)
     return begun
 
 
@@ -229,7 +229,7 @@ def test_a_fault_of_ours_is_internal_and_logged(
     def fail(*_: object) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(worker, "encode_batch", fail)
+    monkeypatch.setattr(encoding, "encode_batch", fail)
     with own_server() as address:
         stubs = connect(address)
         with pytest.raises(grpc.RpcError) as caught:
