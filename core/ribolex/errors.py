@@ -8,7 +8,8 @@
     │   ├── DictionaryNotFoundError
     │   ├── FeatureNotFoundError
     │   ├── CollectionNotFoundError
-    │   └── RnaNotFoundError
+    │   ├── RnaNotFoundError
+    │   └── ModelNotFoundError
     ├── AlreadyExistsError               a name is taken
     │   ├── DictionaryExistsError
     │   └── CollectionExistsError
@@ -17,7 +18,8 @@
     ├── OverloadedError                  a bounded queue is full
     ├── NotReadyError                    loading, draining, or a store is away
     ├── CorruptArtefactError             an artefact is not what was published
-    └── CorruptInputError                a file is not what it claims to be
+    ├── CorruptInputError                a file is not what it claims to be
+    └── DownloadError                    a file could not be fetched as published
 
 Classes carry fields and build their message from them: where, what was found, what
 was expected. How an error looks to a gRPC caller is decided elsewhere.
@@ -129,6 +131,20 @@ class RnaNotFoundError(NotFoundError):
         super().__init__(f"there is no RNA {name!r} in collection {collection!r}")
         self.name = name
         self.collection = collection
+
+
+class ModelNotFoundError(NotFoundError):
+    """Raised when no language model has that name, or its weights are not here.
+
+    Attributes:
+        name: The name asked for.
+        message: What is known or here instead, and what to do.
+    """
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(f"model {name!r}: {message}")
+        self.name = name
+        self.message = message
 
 
 class AlreadyExistsError(RibolexError):
@@ -250,4 +266,18 @@ class CorruptInputError(RibolexError):
     def __init__(self, where: Path | str, message: str) -> None:
         super().__init__(f"{where}: {message}")
         self.where = str(where)
+        self.message = message
+
+
+class DownloadError(RibolexError):
+    """Raised when a file could not be fetched, or is not what its host states.
+
+    Attributes:
+        url: The address.
+        message: What happened and what to do.
+    """
+
+    def __init__(self, url: str, message: str) -> None:
+        super().__init__(f"{url}: {message}")
+        self.url = url
         self.message = message

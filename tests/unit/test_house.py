@@ -29,6 +29,7 @@ HEAVY = (
     "ribolex.errors",
     "ribolex.rna",
     "ribolex.lm",
+    "ribolex.models",
     "ribolex.dictionary",
     "ribolex.registry",
     "ribolex.server",

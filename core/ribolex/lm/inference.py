@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ribolex.errors import InvalidRequestError
 from ribolex.lm.configuration import MAX_NUCLEOTIDES, LmConfig
+from ribolex.lm.hub import locate
 from ribolex.lm.model import Hook, RiNALMo
 from ribolex.lm.packing import Rectangle, bucket, collate
 from ribolex.lm.weights import digest_network, load_network, read_name
@@ -241,16 +242,12 @@ def load_lm(path_or_name: str | Path, *, device: str = "cpu") -> LanguageModel:
     """Returns the model at a path, or the one in the box for "bundled".
 
     Args:
-        path_or_name: "bundled", or a file or folder as `load_network` reads it.
+        path_or_name: "bundled", a name or a path, as `load_network` takes them.
         device: where the model runs, as torch names it.
 
     Raises:
         CorruptInputError: what lies there is no RiNALMo.
+        ModelNotFoundError: the name is not known, or its weights are not here.
     """
-    if path_or_name == "bundled":
-        from ribolex_bundle import model_path
-
-        path = model_path()
-    else:
-        path = Path(path_or_name)
+    path = locate(path_or_name)
     return LanguageModel(load_network(path), read_name(path), device)

@@ -96,6 +96,13 @@ def reference_state(network: RiNALMo) -> dict[str, Tensor]:
     return out
 
 
+def count_parameters(config: LmConfig) -> int:
+    """Returns how many numbers a model of these sizes has, padding left out."""
+    with torch.device("meta"):
+        network = RiNALMo(config)
+    return sum(tensor.numel() for tensor in reference_state(network).values())
+
+
 def layout_of(tensors: Mapping[str, Any], file: Path) -> Layout:
     """Returns whose layout the names of a file's tensors are.
 

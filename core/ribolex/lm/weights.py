@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ribolex.errors import CorruptArtefactError, CorruptInputError
 from ribolex.lm.configuration import LmConfig
+from ribolex.lm.hub import locate
 from ribolex.lm.layouts import (
     LANDMARKS,
     Layout,
@@ -57,18 +58,21 @@ class Weights(NamedTuple):
     file: Path
 
 
-def load_network(path: Path) -> RiNALMo:
-    """Returns the float32 network whose weights lie at a file or folder.
+def load_network(path_or_name: str | Path) -> RiNALMo:
+    """Returns the float32 network of a name, or whose weights lie at a path.
 
     Args:
-        path: a `.pt` or `.safetensors` file in the reference layout, or a folder
-            with `model.safetensors` in either layout, or with one `.pt`.
+        path_or_name: "bundled", or the name of a model that was pulled, or a `.pt`
+            or `.safetensors` file, or a folder with `model.safetensors` or with one
+            `.pt`. A folder's `config.json` tells the number of heads; without one
+            there are 20, as in every published RiNALMo.
 
     Raises:
         CorruptInputError: the file cannot be read, or is no RiNALMo: the message
             names missing, unexpected, misshapen and broken tensors.
+        ModelNotFoundError: the name is not known, or its weights are not here.
     """
-    return read_weights(path).network
+    return read_weights(locate(path_or_name)).network
 
 
 def read_weights(path: Path) -> Weights:
@@ -125,17 +129,22 @@ def save_network(
         name: tensor.to(dtype).contiguous()
         for name, tensor in reference_state(network).items()
     }
-    config = json.dumps({"name": name, **network.config.to_json()}, indent=2)
+    config = config_text({"name": name, **network.config.to_json()})
     with tempfile.TemporaryDirectory(prefix=".saving-", dir=folder) as staging:
         weights, sizes = Path(staging) / WEIGHTS_FILE, Path(staging) / CONFIG_FILE
         save_file(tensors, weights)
-        sizes.write_text(config + "\n")
+        sizes.write_text(config)
         # safetensors lets nobody but the owner read; as readable as other files then.
         weights.chmod(sizes.stat().st_mode)
         for file in (weights, sizes):
             sync(file)
             file.replace(folder / file.name)
     sync(folder)
+
+
+def config_text(fields: Mapping[str, Any]) -> str:
+    """Returns the fields as they are written beside weights."""
+    return json.dumps(fields, indent=2) + "\n"
 
 
 def sync(path: Path) -> None:
@@ -233,7 +242,12 @@ def _infer_config(reference: Mapping[str, Tensor], path: Path) -> LmConfig:
         raise CorruptInputError(str(path), "holds no RiNALMo weights")
     ffn_hidden, d_model = gate.shape
     n_layers = count_blocks(reference, r"transformer\.blocks\.(\d+)\.")
-    return LmConfig(d_model, n_layers, _read_heads(path), ffn_hidden)
+    n_heads = _read_heads(path)
+    if d_model % (2 * n_heads):
+        message = f"{d_model} dimensions are not for {n_heads} heads; is the "
+        message += f"{CONFIG_FILE} missing, or not theirs?"
+        raise CorruptInputError(str(path), message)
+    return LmConfig(d_model, n_layers, n_heads, ffn_hidden)
 
 
 def read_name(path: Path) -> str:
@@ -245,7 +259,8 @@ def read_name(path: Path) -> str:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    file = path / CONFIG_FILE
+    folder = path.parent if path.name == WEIGHTS_FILE else path
+    file = folder / CONFIG_FILE
     if not file.is_file():
         return {}
     try:

@@ -36,6 +36,7 @@ STATUS: dict[type[errors.RibolexError], grpc.StatusCode] = {
     errors.FeatureNotFoundError: grpc.StatusCode.NOT_FOUND,
     errors.CollectionNotFoundError: grpc.StatusCode.NOT_FOUND,
     errors.RnaNotFoundError: grpc.StatusCode.NOT_FOUND,
+    errors.ModelNotFoundError: grpc.StatusCode.NOT_FOUND,
     errors.DictionaryExistsError: grpc.StatusCode.ALREADY_EXISTS,
     errors.CollectionExistsError: grpc.StatusCode.ALREADY_EXISTS,
     errors.IncompatibleDictionaryError: grpc.StatusCode.FAILED_PRECONDITION,
@@ -43,6 +44,7 @@ STATUS: dict[type[errors.RibolexError], grpc.StatusCode] = {
     errors.OverloadedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.NotReadyError: grpc.StatusCode.UNAVAILABLE,
     errors.CorruptArtefactError: grpc.StatusCode.DATA_LOSS,
+    errors.DownloadError: grpc.StatusCode.UNAVAILABLE,
 }
 """The code of each error that can be raised."""
 

@@ -29,6 +29,8 @@ EXAMPLES: list[tuple[errors.RibolexError, str]] = [
         errors.RnaNotFoundError("tRNA-1", collection="mine"),
         "there is no RNA 'tRNA-1' in collection 'mine'",
     ),
+    (errors.ModelNotFoundError("nan", "is not known"), "model 'nan': is not known"),
+    (errors.DownloadError("http://a/b", "is away"), "http://a/b: is away"),
     (errors.DictionaryExistsError("rfam@1"), "dictionary 'rfam@1' exists already"),
     (errors.CollectionExistsError("mine"), "collection 'mine' exists already"),
     (
