@@ -77,6 +77,22 @@ class Attention(nn.Module):
         out: Tensor = self.out(mixed.transpose(1, 2).reshape(rows, tokens, d_model))
         return out
 
+    def scores(
+        self,
+        x: Float[Tensor, "row token d_model"],
+        turn: tuple[Tensor, Tensor],
+        head: int,
+    ) -> Float[Tensor, "row token token"]:
+        """Returns one head's scores of every key for every query, before softmax."""
+        d_model = self.out.in_features
+        d_head = d_model // self.n_heads
+        starts = [part * d_model + head * d_head for part in range(2)]
+        weight = torch.cat([self.qkv.weight[i : i + d_head] for i in starts])
+        query, key = F.linear(x, weight).unsqueeze(1).chunk(2, dim=-1)
+        query, key = _rotate(query, *turn).to(x.dtype), _rotate(key, *turn).to(x.dtype)
+        scores: Tensor = query @ key.transpose(-1, -2) * d_head**-0.5
+        return scores.squeeze(1)
+
     def _attend(
         self, query: Tensor, key: Tensor, value: Tensor, is_visible: Tensor | None
     ) -> Tensor:

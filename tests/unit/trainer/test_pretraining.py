@@ -44,7 +44,7 @@ def source(pair_share: float, seed: int = 0) -> BatchSource:
     plan = BatchPlan(n_tokens=256, pair_share=pair_share, n_anchors=64)
     generator = np.random.default_rng(seed)
     return BatchSource(
-        FramedRnas.of_rnas([rnas]), FramedRnas.of_alignments(rows), plan, generator
+        FramedRnas.of_rnas([rnas]), FramedRnas.of_alignments(rows, {}), plan, generator
     )
 
 
@@ -87,7 +87,7 @@ def test_families_without_relatives_fall_back_to_single_rnas() -> None:
     rnas = FramedRnas.of_rnas([[Rna("a", "ACGU" * 20)]])
     plan = BatchPlan(n_tokens=128, pair_share=1.0)
     batches = BatchSource(
-        rnas, FramedRnas.of_alignments(rows), plan, np.random.default_rng(0)
+        rnas, FramedRnas.of_alignments(rows, {}), plan, np.random.default_rng(0)
     )
     assert not len(batches.draw().anchors)
 

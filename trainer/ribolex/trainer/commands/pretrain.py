@@ -41,6 +41,14 @@ def pretrain(
     contrast_weight: Annotated[
         float, typer.Option(help="Weight of the alignment contrast loss.")
     ] = 0.3,
+    structure_weight: Annotated[
+        float,
+        typer.Option(help="Weight of the losses on structure, where it is known."),
+    ] = 0.3,
+    start: Annotated[
+        Path | None,
+        typer.Option(help="Checkpoint of another run, whose weights to begin with."),
+    ] = None,
     learning_rate: Annotated[float, typer.Option(help="Peak of the rate.")] = 6e-4,
     checkpoint_steps: Annotated[
         int, typer.Option(help="Steps between checkpoints, each scored.")
@@ -56,7 +64,8 @@ def pretrain(
 ) -> None:
     """Train a language model on tables of RNAs.
 
-    Two losses: hidden letters, and alignment contrast between relatives.
+    Hidden letters, alignment contrast between relatives, and, where the tables give
+    structures, which nucleotides pair and with which.
 
     Writes a checkpoint and a log line every few thousand steps and, at the end, the
     model with its card as OUT/NAME. Killed and started again with the same options,
@@ -78,6 +87,8 @@ def pretrain(
         total_tokens=total_tokens,
         learning_rate=learning_rate,
         contrast_weight=contrast_weight,
+        structure_weight=structure_weight,
+        start=start,
         checkpoint_steps=checkpoint_steps,
         seed=seed,
         device=device,

@@ -7,10 +7,11 @@ a shared alignment column. Masking is RiNALMo's: 15 % of the nucleotides, of whi
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int64, UInt8
+from jaxtyping import Bool, Int16, Int64, UInt8
 from torch import Tensor
 
 from ribolex.rna.alphabet import CLS, EOS, MASK
@@ -31,20 +32,24 @@ class Batch:
     `inputs` and `targets` are token ids [row, token]; `is_target` marks where the
     masked-language-model loss is taken. Token `anchors[i]` and token `partners[i]`
     of the flattened batch share an alignment column; both are empty without pairs.
+    `spans` [row, token] is the distance to the one a nucleotide pairs with, see
+    `FramedRnas`; the partner may lie outside the crop.
     """
 
     inputs: UInt8[np.ndarray, "row token"]
     targets: UInt8[np.ndarray, "row token"]
     is_target: Bool[np.ndarray, "row token"]
+    spans: Int16[np.ndarray, "row token"]
     anchors: Int64[np.ndarray, " pair"]
     partners: Int64[np.ndarray, " pair"]
 
     def tensors(self) -> tuple[Tensor, ...]:
-        """Returns inputs, targets, is_target and, if there are any, the pairs."""
+        """Returns inputs, targets, is_target, spans and the pairs if there are any."""
         letters = (
             torch.from_numpy(self.inputs).long(),
             torch.from_numpy(self.targets).long(),
             torch.from_numpy(self.is_target),
+            torch.from_numpy(self.spans).long(),
         )
         if not len(self.anchors):
             return letters
@@ -60,6 +65,14 @@ class BatchPlan:
     longest: int = 512
     pair_share: float = 0.6
     n_anchors: int = 256
+
+
+class _Crop(NamedTuple):
+    """A stretch of one RNA."""
+
+    letters: UInt8[np.ndarray, " token"]
+    columns: Int64[np.ndarray, " token"]
+    spans: Int16[np.ndarray, " token"]
 
 
 class BatchSource:
@@ -93,9 +106,9 @@ class BatchSource:
         for _ in range(max(1, self._plan.n_tokens // length)):
             rna = ranked.draw_near(first, length, generator)
             start = generator.integers(0, ranked.lengths[rna] - length + 1)
-            crops.append(ranked.crop(rna, int(start), length)[0])
+            crops.append(ranked.crop(rna, int(start), length))
         none = np.empty(0, dtype=np.int64)
-        return self._mask(np.stack(crops), none, none)
+        return self._mask(crops, none, none)
 
     def _crop_length(self, length: int) -> int:
         return min(length, self._plan.longest)
@@ -105,29 +118,26 @@ class BatchSource:
         first = ranked.draw(generator)
         length = self._crop_length(int(ranked.lengths[first]))
         wanted = max(1, self._plan.n_tokens // length // 2)
-        crops, columns = [], []
+        crops: list[_Crop] = []
         for _ in range(wanted * _TRIES):
             rna = ranked.draw_near(first, length, generator)
             mate = ranked.draw_relative(rna, length, generator)
             if mate is None:
                 continue
-            for letters, places in self._crop_pair(rna, mate, length):
-                crops.append(letters)
-                columns.append(places)
+            crops += self._crop_pair(rna, mate, length)
             if len(crops) == 2 * wanted:
                 break
         if not crops:
             return None
-        anchors, partners = _match_columns(np.stack(columns))
+        anchors, partners = _match_columns(np.stack([crop.columns for crop in crops]))
         chosen = generator.permutation(len(anchors))[: self._plan.n_anchors]
-        return self._mask(np.stack(crops), anchors[chosen], partners[chosen])
+        return self._mask(crops, anchors[chosen], partners[chosen])
 
-    def _crop_pair(
-        self, rna: int, mate: int, length: int
-    ) -> list[tuple[UInt8[np.ndarray, " token"], Int64[np.ndarray, " token"]]]:
+    def _crop_pair(self, rna: int, mate: int, length: int) -> list[_Crop]:
         ranked, generator = self._aligned, self._generator
         start = int(generator.integers(0, ranked.lengths[rna] - length + 1))
-        letters, places = ranked.crop(rna, start, length)
+        first = ranked.crop(rna, start, length)
+        places = first.columns
         whole = ranked.columns_of(mate)
         middle = places[length // 2] if places[length // 2] >= 0 else places.max()
         place = int(np.searchsorted(whole[1:-1], middle)) + 1
@@ -136,14 +146,16 @@ class BatchSource:
         other = ranked.crop(
             mate, int(np.clip(place - length // 2 + jitter, 0, latest)), length
         )
-        return [(letters, places), other]
+        return [first, other]
 
     def _mask(
         self,
-        targets: UInt8[np.ndarray, "row token"],
+        crops: list[_Crop],
         anchors: Int64[np.ndarray, " pair"],
         partners: Int64[np.ndarray, " pair"],
     ) -> Batch:
+        targets = np.stack([crop.letters for crop in crops])
+        spans = np.stack([crop.spans for crop in crops])
         generator = self._generator
         chosen = generator.random(targets.shape) < _MASKED_SHARE
         is_target = chosen & (targets != CLS) & (targets != EOS)
@@ -151,7 +163,7 @@ class BatchSource:
         inputs = np.where(is_target & (fate < 0.8), np.uint8(MASK), targets)
         letters = _LETTERS[generator.integers(0, 4, targets.shape)]
         inputs = np.where(is_target & (fate >= 0.9), letters, inputs)
-        return Batch(inputs, targets, is_target, anchors, partners)
+        return Batch(inputs, targets, is_target, spans, anchors, partners)
 
 
 class _Ranked:
@@ -199,13 +211,13 @@ class _Ranked:
         start, stop = self._rnas.offsets[rna], self._rnas.offsets[rna + 1]
         return self._rnas.columns[start:stop].astype(np.int64)
 
-    def crop(
-        self, rank: int, start: int, length: int
-    ) -> tuple[UInt8[np.ndarray, " token"], Int64[np.ndarray, " token"]]:
-        """Returns letters and columns of `length` tokens from `start` on."""
+    def crop(self, rank: int, start: int, length: int) -> _Crop:
+        """Returns `length` tokens from `start` on."""
         first = self._rnas.offsets[self._order[rank]] + start
         span = slice(first, first + length)
-        return self._rnas.tokens[span], self._rnas.columns[span].astype(np.int64)
+        rnas = self._rnas
+        columns = rnas.columns[span].astype(np.int64)
+        return _Crop(rnas.tokens[span], columns, rnas.spans[span])
 
 
 def _match_columns(

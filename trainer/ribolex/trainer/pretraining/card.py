@@ -96,9 +96,17 @@ def _render(
 ) -> str:
     config, batches = plan.model, plan.batches
     seen = f"{checkpoint.n_tokens:,} tokens, {checkpoint.step:,} steps"
+    if checkpoint.earlier_tokens:
+        seen += f", after {checkpoint.earlier_tokens:,} tokens of earlier runs"
     shape = f"{config.n_layers} blocks, {config.d_model} wide, {config.n_heads} heads"
     contrast = (
         f"weight {plan.contrast_weight}, in {batches.pair_share:.0%} of the batches"
+    )
+    structure = (
+        f"weight {plan.structure_weight} each: unpaired, pairs downstream or upstream; "
+        f"the partner, by one attention head"
+        if plan.structure_weight
+        else "not taught"
     )
     optimiser = (
         f"AdamW, peak rate {plan.learning_rate}, {batches.n_tokens} tokens a batch"
@@ -109,8 +117,8 @@ def _render(
     )
     return f"""# {lm.name}
 
-A RiNALMo (Penić et al., arXiv 2403.00043) trained from scratch for Ribolex with two
-losses: masked language modelling and alignment contrast.
+A RiNALMo (Penić et al., arXiv 2403.00043) trained from scratch for Ribolex with these
+losses: masked language modelling, alignment contrast and, where it is known, structure.
 
 | | |
 |---|---|
@@ -119,6 +127,7 @@ losses: masked language modelling and alignment contrast.
 | trained | {seen}, seed {plan.seed} |
 | masking | 15 % of the nucleotides: 80 % mask, 10 % random letter, 10 % kept |
 | alignment contrast | {contrast}; {plan.projection_width} wide, temperature 0.07 |
+| structure | {structure} |
 | optimiser | {optimiser} and process |
 | licence | Apache-2.0 |
 

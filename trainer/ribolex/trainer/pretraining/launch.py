@@ -27,7 +27,7 @@ class PretrainingData:
     """The files of a run."""
 
     rnas: Sequence[Path]
-    """Tables of RNAs for masked-language-model batches."""
+    """Tables of RNAs for masked-language-model batches, structures where known."""
     aligned: Path
     """Table of alignment rows for pair batches."""
     validation: Path
@@ -81,7 +81,13 @@ def _run(
     plan: PretrainingPlan, data: PretrainingData, out: Path, stop_at: float
 ) -> None:
     rnas = FramedRnas.of_rnas(read_rnas(path) for path in data.rnas)
-    aligned = FramedRnas.of_alignments(read_alignment_rows(data.aligned))
+    structures = {
+        rna.sequence: rna.structure
+        for path in data.rnas
+        for rna in read_rnas(path)
+        if rna.structure
+    }
+    aligned = FramedRnas.of_alignments(read_alignment_rows(data.aligned), structures)
     validation = spread(read_rnas(data.validation), _SCORED_RNAS)
     sequences = [rna.sequence for rna in validation]
     chosen = choose_letters(sequences)

@@ -17,18 +17,17 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
 
 from ribolex.lm import LanguageModel, LmConfig, RiNALMo
-from ribolex.lm.model import FeedForward
 from ribolex.trainer.pretraining.batches import BatchPlan, BatchSource
 from ribolex.trainer.pretraining.corpus import FramedRnas
-from ribolex.trainer.pretraining.losses import alignment_contrast_loss, masked_lm_loss
+from ribolex.trainer.pretraining.objective import Losses, PretrainingModel, losses_of
 
 log = logging.getLogger(__name__)
 
 CHECKPOINT_FILE = "checkpoint.pt"
 LOG_FILE = "log.jsonl"
+_LOGGED = list(Losses._fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,31 +43,18 @@ class PretrainingPlan:
     decay_share: float = 0.35
     """Last share of the run over which the rate falls to a twentieth."""
     contrast_weight: float = 0.3
+    structure_weight: float = 0.3
+    """Of each of the two losses on structure."""
+    partner_layer: int | None = None
+    """Block whose first head learns to attend to the partner; None: two thirds up."""
     projection_width: int = 96
     clip_norm: float = 1.0
     checkpoint_steps: int = 2000
     seed: int = 0
     device: str = "cpu"
     compiled: bool = True
-
-
-class PretrainingModel(nn.Module):
-    """The network with the projection that alignment contrast is taken on."""
-
-    def __init__(self, config: LmConfig, projection_width: int) -> None:
-        super().__init__()
-        self.network = RiNALMo(config)
-        self.projection = nn.Linear(config.d_model, projection_width, bias=False)
-        self.apply(_initialise)
-
-
-def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear | nn.Embedding):
-        nn.init.normal_(module.weight, std=0.02)
-    if isinstance(module, nn.Linear) and module.bias is not None:
-        nn.init.zeros_(module.bias)
-    if isinstance(module, FeedForward):
-        module.clear_padding()
+    start: Path | None = None
+    """Checkpoint of another run with the same sizes, whose weights to begin with."""
 
 
 def rate_at(plan: PretrainingPlan, step: int, n_tokens: int) -> float:
@@ -76,23 +62,6 @@ def rate_at(plan: PretrainingPlan, step: int, n_tokens: int) -> float:
     warm = min(1.0, (step + 1) / plan.warmup_steps)
     left = max(0.0, 1 - n_tokens / plan.total_tokens)
     return plan.learning_rate * warm * max(0.05, min(1.0, left / plan.decay_share))
-
-
-def losses_of(
-    model: PretrainingModel,
-    inputs: Tensor,
-    targets: Tensor,
-    is_target: Tensor,
-    anchors: Tensor | None = None,
-    partners: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Returns the masked-LM loss and the contrast loss (0 without pairs)."""
-    representation = model.network(inputs)
-    mlm = masked_lm_loss(model.network.head(representation), targets, is_target)
-    if anchors is None or partners is None:
-        return mlm, mlm.new_zeros(())
-    projected = model.projection(representation.flatten(0, 1))
-    return mlm, alignment_contrast_loss(projected, anchors, partners)
 
 
 class Pretraining:
@@ -111,7 +80,9 @@ class Pretraining:
         self._rank = dist.get_rank() if dist.is_initialized() else 0
         self._world = dist.get_world_size() if dist.is_initialized() else 1
         torch.manual_seed(plan.seed)
-        self._model = PretrainingModel(plan.model, plan.projection_width)
+        self._model = PretrainingModel(
+            plan.model, plan.projection_width, plan.partner_layer
+        )
         self._model.to(plan.device).train()
         # Every gradient is a view into one buffer, and the number of tokens lies
         # behind them: one all-reduce, one norm.
@@ -132,7 +103,7 @@ class Pretraining:
         self._losses = (
             torch.compile(losses_of, dynamic=True) if plan.compiled else losses_of
         )
-        self._step = self._n_tokens = 0
+        self._step = self._n_tokens = self._earlier_tokens = 0
         self._resume()
         self._source = self._new_source()
 
@@ -142,10 +113,10 @@ class Pretraining:
         Blocking. Leaves a checkpoint and, from rank 0, log lines and `model/`.
         """
         started, start_tokens = time.time(), self._n_tokens
-        sums = np.zeros(3)
+        sums = np.zeros(len(_LOGGED) + 1)
         while self._n_tokens < self._plan.total_tokens:
-            mlm, contrast, n = self._advance()
-            sums += (mlm, contrast, contrast > 0)
+            losses, n = self._advance()
+            sums += (*losses, losses[_LOGGED.index("contrast")] > 0)
             self._step += 1
             self._n_tokens += n
             if self._step % self._plan.checkpoint_steps == 0:
@@ -158,17 +129,19 @@ class Pretraining:
             sums, (self._n_tokens - start_tokens) / (time.time() - started)
         )
 
-    def _advance(self) -> tuple[float, float, int]:
+    def _advance(self) -> tuple[list[float], int]:
         batch, plan = self._source.draw(), self._plan
         for group in self._optimiser.param_groups:
             group["lr"] = rate_at(plan, self._step, self._n_tokens)
         self._gradients.zero_()
         with torch.autocast(torch.device(plan.device).type, torch.bfloat16):
-            mlm, contrast = self._losses(
+            losses = self._losses(
                 self._model,
                 *(part.to(plan.device, non_blocking=True) for part in batch.tensors()),
             )
-        torch.autograd.backward(mlm + plan.contrast_weight * contrast)
+        torch.autograd.backward(
+            losses.total(plan.contrast_weight, plan.structure_weight)
+        )
         self._shared[-1] = batch.inputs.size
         if self._world > 1:
             dist.all_reduce(self._shared)
@@ -176,7 +149,7 @@ class Pretraining:
         norm = self._gradients.norm()
         self._gradients *= (plan.clip_norm / (norm + 1e-6)).clamp(max=1.0)
         self._optimiser.step()
-        return mlm.item(), contrast.item(), int(self._shared[-1])
+        return [loss.item() for loss in losses], int(self._shared[-1])
 
     def _is_late(self, stop_at: float) -> bool:
         late = torch.tensor(float(time.time() > stop_at))
@@ -190,14 +163,26 @@ class Pretraining:
         return BatchSource(self._rnas, self._aligned, self._plan.batches, generator)
 
     def _resume(self) -> None:
-        file = self._out / CHECKPOINT_FILE
+        file, device = self._out / CHECKPOINT_FILE, self._plan.device
         if not file.is_file():
+            self._begin_with(self._plan.start)
             return
-        state = torch.load(file, map_location=self._plan.device, weights_only=True)
+        state = torch.load(file, map_location=device, weights_only=True)
         self._model.load_state_dict(state["model"])
         self._optimiser.load_state_dict(state["optimiser"])
         self._step, self._n_tokens = state["step"], state["n_tokens"]
+        self._earlier_tokens = state["earlier_tokens"]
         log.info("resumed at step %d, %d tokens", self._step, self._n_tokens)
+
+    def _begin_with(self, start: Path | None) -> None:
+        if start is None:
+            return
+        state = torch.load(start, map_location=self._plan.device, weights_only=True)
+        # Older runs lack the heads of losses that they did not have.
+        found = self._model.state_dict() | state["model"]
+        self._model.load_state_dict(found)
+        self._earlier_tokens = state.get("earlier_tokens", 0) + state["n_tokens"]
+        log.info("begins after %d tokens of an earlier run", self._earlier_tokens)
 
     def _checkpoint(self, sums: np.ndarray, tokens_per_s: float) -> None:
         self._source = self._new_source()
@@ -210,6 +195,7 @@ class Pretraining:
             "optimiser": self._optimiser.state_dict(),
             "step": self._step,
             "n_tokens": self._n_tokens,
+            "earlier_tokens": self._earlier_tokens,
         }
         torch.save(state, partial)
         os.replace(partial, file)
@@ -218,8 +204,7 @@ class Pretraining:
             "step": self._step,
             "tokens": self._n_tokens,
             "tokens_per_s": round(tokens_per_s),
-            "mlm": round(float(sums[0]) / steps, 4),
-            "contrast": round(float(sums[1]) / max(float(sums[2]), 1.0), 4),
+            **_means(sums, steps),
             **self._score(self._snapshot()),
         }
         with (self._out / LOG_FILE).open("a") as stream:
@@ -232,12 +217,23 @@ class Pretraining:
         return LanguageModel(network, "in training", self._plan.device)
 
 
+def _means(sums: np.ndarray, steps: int) -> dict[str, float]:
+    """Returns the mean of each loss, contrast over the batches that have pairs."""
+    counts = {"contrast": max(float(sums[-1]), 1.0)}
+    return {
+        name: round(float(total) / counts.get(name, steps), 4)
+        for name, total in zip(_LOGGED, sums[:-1], strict=True)
+    }
+
+
 class Checkpoint(NamedTuple):
     """Where a run stands, for those who only read it."""
 
     network: RiNALMo
     step: int
     n_tokens: int
+    earlier_tokens: int
+    """Seen by the runs that it began with."""
 
 
 def read_checkpoint(out: Path, config: LmConfig) -> Checkpoint:
@@ -252,4 +248,6 @@ def read_checkpoint(out: Path, config: LmConfig) -> Checkpoint:
             if name.startswith(prefix)
         }
     )
-    return Checkpoint(network, state["step"], state["n_tokens"])
+    return Checkpoint(
+        network, state["step"], state["n_tokens"], state["earlier_tokens"]
+    )
