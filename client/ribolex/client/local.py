@@ -96,7 +96,7 @@ class LocalEncoder:
         """Loads both; takes seconds.
 
         Args:
-            model: "bundled", or the path of a RiNALMo's weights.
+            model: "bundled", a name of `ribolex models list`, or a path.
             dictionary: "name", "name@version", or None for the first that fits.
             registry: folder of published dictionaries; None for the bundled ones.
 
@@ -150,7 +150,7 @@ class LocalEmbedder:
         """Loads it; takes seconds.
 
         Args:
-            model: "bundled", or the path of a RiNALMo's weights.
+            model: "bundled", a name of `ribolex models list`, or a path.
 
         Raises:
             NotReadyError: nothing is installed that runs it.

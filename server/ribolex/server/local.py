@@ -99,7 +99,7 @@ class LocalEncoder:
         """Loads both; takes seconds.
 
         Args:
-            model: "bundled", or the path of a RiNALMo's weights.
+            model: "bundled", a name of `ribolex models list`, or a path.
             dictionary: "name" or "name@version"; None for the first that fits.
             registry: folder of published dictionaries; None for the bundled ones.
             device: where to compute, as torch names it.
@@ -185,7 +185,7 @@ class LocalEmbedder:
         """Loads it; takes seconds.
 
         Args:
-            model: "bundled", or the path of a RiNALMo's weights.
+            model: "bundled", a name of `ribolex models list`, or a path.
             device: where to compute, as torch names it.
 
         Raises:

@@ -40,7 +40,7 @@ class ServerSettings(BaseSettings):
     """File to write "host:port" into once the server is ready; for scripts."""
 
     model: str = BUNDLED
-    """Language model: "bundled", or the path of a RiNALMo's weights."""
+    """Language model: "bundled", a name (see ribolex models list), or a path."""
 
     registry: str = BUNDLED
     """Dictionaries: "bundled", or the path of a folder that they were published to."""

@@ -169,3 +169,12 @@ def cache(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     return tmp_path / "cache"
+
+
+def left_in(cache: Path) -> list[str]:
+    """Gives the files in the cache but for locks."""
+    return sorted(
+        path.name
+        for path in cache.rglob("*")
+        if path.is_file() and path.suffix != ".lock"
+    )

@@ -18,11 +18,11 @@ import pytest
 import torch
 from tests.unit.models.conftest import (
     COMMIT,
-    GOLDEN,
     MULTIMOLECULE,
     NAME,
     OFFICIAL,
     Publisher,
+    left_in,
 )
 
 from ribolex.errors import (
@@ -31,9 +31,9 @@ from ribolex.errors import (
     DownloadError,
     ModelNotFoundError,
 )
-from ribolex.lm import LmConfig, RiNALMo, hub, load_lm, load_network, save_network
+from ribolex.lm import LmConfig, hub, load_lm, load_network
 from ribolex.lm.weights import digest_network
-from ribolex.models.pull import Pulled, adopt, check_damage, pull
+from ribolex.models.pull import Pulled, check_damage, pull
 
 ROOT = Path(__file__).parents[3]
 SIZE = OFFICIAL.stat().st_size
@@ -54,15 +54,6 @@ def fetched(
     source: str | None = None, *, sha256: str | None = None, mirror: str | None = None
 ) -> Pulled:
     return pull(NAME, source, sha256=sha256, mirror=mirror, sleep=Waits())
-
-
-def left_in(cache: Path) -> list[str]:
-    """Gives the files in the cache but for locks."""
-    return sorted(
-        path.name
-        for path in cache.rglob("*")
-        if path.is_file() and path.suffix != ".lock"
-    )
 
 
 @pytest.mark.parametrize(
@@ -381,13 +372,14 @@ print(pull({NAME!r}).origin.weights_digest)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)
 def test_a_pull_killed_midway_is_taken_up_by_the_next(
     cache: Path, publisher: Publisher
 ) -> None:
     publisher.chunk_s = 0.2
     with subprocess.Popen([sys.executable, "-c", DRIVER], cwd=ROOT) as killed:
         part = cache / "partial" / f"{NAME}.official" / f"{OFFICIAL.name}.part"
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + 120
         while not part.exists() or part.stat().st_size < SIZE // 4:
             assert time.monotonic() < deadline
             time.sleep(0.02)
@@ -400,50 +392,3 @@ def test_a_pull_killed_midway_is_taken_up_by_the_next(
     publisher.chunk_s = 0.0
     assert fetched().origin.weights_digest == DIGEST
     assert [asked.range for asked in publisher.asked] == [None, f"bytes={arrived}-"]
-
-
-@pytest.mark.parametrize("path", [OFFICIAL, GOLDEN / "multimolecule_layout"])
-def test_a_file_at_hand_is_taken_without_a_network(
-    cache: Path, publisher: Publisher, path: Path
-) -> None:
-    origin = adopt(NAME, path).origin
-    assert (origin.source, origin.weights_digest) == ("file", DIGEST)
-    assert load_lm(NAME).name == NAME
-    assert publisher.asked == []
-    assert left_in(cache) == sorted(["config.json", "origin.json", origin.file])
-
-
-def test_a_file_at_hand_that_is_the_published_one_is_recognised(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    own = hashlib.sha256(OFFICIAL.read_bytes()).hexdigest()
-    model = hub.CATALOGUE[NAME]
-    pinned = replace(model.sources[0], sha256=own)
-    monkeypatch.setitem(hub.CATALOGUE, NAME, model._replace(sources=(pinned,)))
-    origin = adopt(NAME, OFFICIAL).origin
-    assert (origin.source, origin.licence) == ("official", "CC BY 4.0")
-
-
-def test_a_file_at_hand_of_another_size_or_kind_is_refused(
-    cache: Path, tmp_path: Path
-) -> None:
-    network = RiNALMo(LmConfig.of_width(80, 2, 20))
-    save_network(network, tmp_path / "two", name="two", dtype=torch.float32)
-    with pytest.raises(CorruptInputError, match="two/model.*2 layers of 80"):
-        adopt(NAME, tmp_path / "two")
-    (tmp_path / "noise.pt").write_bytes(b"noise")
-    with pytest.raises(CorruptInputError, match=r"noise\.pt: is not readable"):
-        adopt(NAME, tmp_path / "noise.pt")
-    with pytest.raises(CorruptInputError, match=r"absent\.pt: there is no such file"):
-        adopt(NAME, tmp_path / "absent.pt")
-    with pytest.raises(CorruptInputError, match=r"expected 0{64} \(by --sha256\)"):
-        adopt(NAME, OFFICIAL, sha256="0" * 64)
-    assert left_in(cache) == []
-
-
-@pytest.mark.usefixtures("cache")
-def test_a_model_that_nobody_publishes_says_so() -> None:
-    with pytest.raises(ModelNotFoundError, match="no weights of this size are publ"):
-        pull("rinalmo-nano")
-    with pytest.raises(ModelNotFoundError, match="nobody publishes them"):
-        load_lm("rinalmo-nano")

@@ -49,7 +49,10 @@ Local = Annotated[
     bool, typer.Option("--local", help="Compute in this process, with no server.")
 ]
 Model = Annotated[
-    str, typer.Option(help="With --local: a RiNALMo's path.", envvar="RIBOLEX_MODEL")
+    str,
+    typer.Option(
+        help="With --local: a RiNALMo's name or path.", envvar="RIBOLEX_MODEL"
+    ),
 ]
 Registry = Annotated[
     str | None,

@@ -36,7 +36,8 @@ def train(
         Path, typer.Option(help="Folder of cached activations; a second run uses them.")
     ] = Path("training"),
     lm: Annotated[
-        str, typer.Option(help="Folder or file of a RiNALMo, or the one in the box.")
+        str,
+        typer.Option(help="A RiNALMo: name, folder or file, or the one in the box."),
     ] = "bundled",
     layer: Annotated[
         int, typer.Option(help="Layer to read, from 1; 0 for the middle one.")
