@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 import grpc
 import numpy as np
 import pytest
-from tests.integration.conftest import Failure, Stubs, failure_of
+from tests.conftest import OwnServer
+from tests.integration.conftest import Failure, Stubs, connect, failure_of
 
 from ribolex.server.convert.codes import decode_codes
 from ribolex.v1 import codes_pb2 as codes
@@ -117,6 +118,40 @@ def test_gaps_are_taken_out_on_request(stubs: Stubs, name: str) -> None:
     query.degap = True
     (hit,) = service.SearchSimilar(query).hits
     assert hit.score == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_long_rnas_are_stored_and_found(own_server: OwnServer) -> None:
+    """3,000 and 70,000 nucleotides: positions beyond 65,535 must come back right."""
+    random = np.random.default_rng(9)
+    long = "".join(random.choice(BASES, 3000))
+    longest = "".join(random.choice(BASES, 70_000))
+    with own_server(max_nucleotides=70_000, max_message_mib=64) as address:
+        stubs = connect(address)
+        service = stubs.collections
+        service.CreateCollection(pb.CreateCollectionRequest(name="long"))
+        rnas = [pb.RnaRecord(name="long", sequence=long), *random_rnas(5)]
+        rnas.append(pb.RnaRecord(name="longest", sequence=longest))
+        answer = upsert(stubs, "long", rnas)
+        assert (answer.n_inserted, answer.n_rejected) == (7, 0)
+        query = pb.SearchSimilarRequest(collection="long", sequence=long, top_k=2)
+        hits = service.SearchSimilar(query).hits
+        assert (hits[0].rna.name, len(hits[0].rna.sequence)) == ("long", 3000)
+        assert hits[0].score == pytest.approx(1.0, abs=1e-4)
+        asked = pb.GetRnaRequest(
+            collection="long", name="longest", levels=[codes.LEVEL_NUCLEOTIDE]
+        )
+        stored = service.GetRna(asked)
+        rows = decode_codes(stored.nucleotide_codes, "x")
+        assert len(rows) == 70_000
+        query = pb.SearchSimilarRequest(collection="long", sequence=longest, top_k=1)
+        (hit,) = service.SearchSimilar(query).hits
+        assert hit.rna.name == "longest"
+        for shared in hit.shared_features:
+            fires = rows.rows_of_entries()[rows.indices == shared.feature]
+            assert list(shared.target_positions) == fires.tolist()
+        assert max(hit.shared_features[0].target_positions) > 65_535
+        stubs.channel.close()
 
 
 def test_a_name_is_taken_once(stubs: Stubs, name: str) -> None:

@@ -193,6 +193,39 @@ def test_messages_over_the_limit_are_refused_with_it(own_server: OwnServer) -> N
         assert str(1 << 20) in failure.message
 
 
+def long_rna(n_nucleotides: int, seed: int = 0) -> str:
+    random = np.random.default_rng(seed)
+    return "".join(random.choice(list("ACGU"), n_nucleotides))
+
+
+def test_an_rna_beyond_the_context_is_encoded_whole(
+    own_server: OwnServer, lm: LanguageModel, dictionary: Dictionary
+) -> None:
+    """Between short ones, in batches of 256 tokens: it makes one of its own."""
+    text = long_rna(5000)
+    job = Job(tokenise(text), Recipe(dictionary.sae.k, "max"))
+    (expected,) = encode_batch(lm, dictionary, [job])
+    with (
+        own_server(max_nucleotides=5000, batch_tokens=256) as address,
+        connect(address).channel as channel,
+    ):
+        encoder = EncoderServiceStub(channel)
+        answer = encoder.Encode(request("ACGU", text, "GG", "A" * 5001, levels=BOTH))
+        first, found, last, refused = answer.results
+        assert found.encoded.n_nucleotides == 5000
+        assert close(decode_codes(found.encoded.nucleotide_codes, "x"), expected.codes)
+        assert found.encoded.fvu == pytest.approx(expected.fvu, rel=1e-3)
+        assert (first.encoded.n_nucleotides, last.encoded.n_nucleotides) == (4, 2)
+        assert "5001 nucleotides, expected at most 5000" in refused.rejection.message
+        rows = [
+            np.frombuffer(result.embedded.values, "<f4").reshape(-1, 32)
+            for message in encoder.Embed(pb.EmbedRequest(sequences=[text], layers=[1]))
+            for result in message.results
+        ]
+    (states,) = lm.activations([text], [1])
+    np.testing.assert_allclose(np.concatenate(rows), states[1], atol=1e-5)
+
+
 def test_timing_is_told(stubs: Stubs) -> None:
     timing = stubs.encoder.Encode(request("ACGU")).timing
     assert 0 < timing.compute_s < timing.total_s

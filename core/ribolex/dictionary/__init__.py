@@ -17,7 +17,7 @@ from ribolex.dictionary.features import Evidence, Example, FeatureTable
 from ribolex.dictionary.identity import Gate, Identity, Manifest, Standardisation
 from ribolex.dictionary.panel import Panel, PanelAgreement
 from ribolex.dictionary.pooling import Damping, Pooling, pool, weigh
-from ribolex.dictionary.sae import Sae, TopK, fvu
+from ribolex.dictionary.sae import Sae, TopK, fvu, squares
 
 __all__ = [
     "Codes",
@@ -41,6 +41,7 @@ __all__ = [
     "load_dictionary",
     "pool",
     "read_manifest",
+    "squares",
     "weigh",
     "write_dictionary",
 ]

@@ -125,15 +125,31 @@ def fvu(
 ) -> Float32[Tensor, " sequence"]:
     """Returns each sequence's fraction of variance unexplained.
 
+    Arguments are those of `squares`.
+
+    Returns:
+        Squared error over squared distance from the mean, >= 0; near or above 1
+        where the codes say nothing about the activations.
+    """
+    sums = squares(x, rebuilt, mean, lengths)
+    return sums[0] / sums[1].clamp_min(1e-12)
+
+
+def squares(
+    x: Float[Tensor, "token d_in"],
+    rebuilt: Float32[Tensor, "token d_in"],
+    mean: Float32[Tensor, " d_in"],
+    lengths: Sequence[int],
+) -> Float32[Tensor, "2 sequence"]:
+    """Returns each sequence's squared error, and its squared distance from the mean.
+
+    Both may be summed over parts of a sequence; `fvu` is their ratio.
+
     Args:
         x: activations of all sequences, one after the other.
         rebuilt: what `Sae.decode` made of their codes.
         mean: the dictionary's mean activation, which the variance is taken from.
         lengths: rows of each sequence, >= 1.
-
-    Returns:
-        Squared error over squared distance from the mean, >= 0; near or above 1
-        where the codes say nothing about the activations.
     """
     x = x.float()
     error = (x - rebuilt).square().sum(1)
@@ -141,4 +157,4 @@ def fvu(
     owners = torch.repeat_interleave(torch.tensor(lengths)).to(x.device)
     sums = torch.zeros(2, len(lengths), device=x.device)
     sums.index_add_(1, owners, torch.stack([error, spread]))
-    return sums[0] / sums[1].clamp_min(1e-12)
+    return sums

@@ -83,8 +83,10 @@ class EncodeRequest(_message.Message):
     @_builtins.property
     def sequences(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The sequences, 1 .. the server's limit (256 unless configured). RNA letters
-        in either case, T read as U, with the ambiguity letters of IUPAC; 1 .. 1022
-        nucleotides each unless the server says otherwise.
+        in either case, T read as U, with the ambiguity letters of IUPAC and I; 1 ..
+        100000 nucleotides each unless the server is configured otherwise. One beyond
+        the model's context (1022) is read in overlapping windows, and each nucleotide
+        takes what the window gives that it lies deepest in.
         """
 
     @_builtins.property

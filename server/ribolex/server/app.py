@@ -16,8 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from ribolex.dictionary import Dictionary
-from ribolex.errors import InvalidRequestError
-from ribolex.lm import LanguageModel, load_lm
+from ribolex.lm import load_lm
 from ribolex.registry import parse_ref
 from ribolex.server.dictionaries import Dictionaries, choose_default, registry_at
 from ribolex.server.engine.front import Engine
@@ -155,7 +154,6 @@ async def _load(settings: ServerSettings) -> Backend:
     if settings.threads:
         torch.set_num_threads(settings.threads)
     lm = await asyncio.to_thread(load_lm, settings.model, device=settings.device)
-    _check_length(settings, lm)
     _LOG.info("model %s loaded, digest %s", lm.name, lm.digest[:12])
     registry = registry_at(settings.registry)
     default = settings.dictionary
@@ -185,15 +183,6 @@ async def _load(settings: ServerSettings) -> Backend:
         settings.max_message_mib << 20,
         Room(settings.max_embedding_mib << 20),
     )
-
-
-def _check_length(settings: ServerSettings, lm: LanguageModel) -> None:
-    if settings.max_nucleotides > lm.max_nucleotides:
-        raise InvalidRequestError(
-            "max_nucleotides",
-            f"{settings.max_nucleotides}, expected at most {lm.max_nucleotides}, "
-            f"which is what {lm.name} was trained for",
-        )
 
 
 def _write(path: Path, text: str) -> None:

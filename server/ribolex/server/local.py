@@ -22,11 +22,12 @@ from ribolex.server.engine.encoding import (
     EncodeTask,
     Encoding,
     Recipe,
+    cost,
     read_sequence,
 )
 from ribolex.server.engine.plan import Waiting, plan
 from ribolex.server.engine.worker import Task
-from ribolex.server.settings import BUNDLED
+from ribolex.server.settings import BUNDLED, MAX_NUCLEOTIDES
 from ribolex.server.status import reason_of
 
 _BATCH_TOKENS = 2048
@@ -142,7 +143,7 @@ class LocalEncoder:
         if not 0 <= k <= self.k:
             raise InvalidRequestError("k", f"{k} is not in 0 to {self.k}")
         recipe = Recipe(k or self.k, pooling)
-        read = _read(sequences, self._lm, degap=degap)
+        read = _read(sequences, degap=degap)
         tasks = {
             i: EncodeTask.of(text, self._dictionary, recipe)
             for i, text in read.texts.items()
@@ -219,7 +220,7 @@ class LocalEmbedder:
             InvalidRequestError: the model has no such layer.
         """
         view = View.of(self._lm, layers, hook, pooling, is_half=half)
-        read = _read(sequences, self._lm, degap=degap)
+        read = _read(sequences, degap=degap)
         tasks = {i: EmbedTask(text, view) for i, text in read.texts.items()}
         done = _compute(self._lm, read.texts, tasks)
         dtype = np.float16 if half else np.float32
@@ -240,12 +241,12 @@ class _Read(NamedTuple):
     rejections: tuple[LocalRejection, ...]
 
 
-def _read(sequences: Sequence[str], lm: LanguageModel, *, degap: bool) -> _Read:
+def _read(sequences: Sequence[str], *, degap: bool) -> _Read:
     texts, rejections = {}, []
     for i, sequence in enumerate(sequences):
         try:
             texts[i] = read_sequence(
-                sequence, f"sequences[{i}]", lm.max_nucleotides, degap=degap
+                sequence, f"sequences[{i}]", MAX_NUCLEOTIDES, degap=degap
             )
         except InvalidRequestError as error:
             reason = reason_of(error).lower()
@@ -260,7 +261,7 @@ def _compute(
     left = sorted(tasks, key=lambda i: len(texts[i]))
     done: dict[int, Outcome] = {}
     while left:
-        line = [Waiting(None, len(texts[i]) + 2) for i in left]
+        line = [Waiting(None, cost(len(texts[i]))) for i in left]
         taken = [left[place] for place in plan(line, _BATCH_TOKENS)]
         batch = [tasks[i] for i in taken]
         done.update(zip(taken, batch[0].run(lm, batch), strict=True))

@@ -13,6 +13,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 BUNDLED = "bundled"
 """Stands for what comes in the box, where a path is expected."""
 
+MAX_NUCLEOTIDES = 100_000
+"""Longest sequence that is taken, unless it is told otherwise."""
+
 
 class ServerSettings(BaseSettings):
     """Serves codes of RNAs and search; --log-level is also RIBOLEX_LOG_LEVEL, etc."""
@@ -59,9 +62,10 @@ class ServerSettings(BaseSettings):
     threads: int = Field(default=0, ge=0)
     """CPU threads for the model; 0 leaves it to torch, which takes all cores."""
 
-    max_nucleotides: int = Field(default=1022, ge=1)
-    """Longest sequence; a longer one is refused with INVALID_ARGUMENT. At most what
-    the model was trained for."""
+    max_nucleotides: int = Field(default=MAX_NUCLEOTIDES, ge=1)
+    """Longest sequence; a longer one is refused with INVALID_ARGUMENT. One beyond the
+    model's context of 1,022 is read in overlapping windows. While it is computed all
+    others wait."""
 
     max_sequences: int = Field(default=256, ge=1)
     """Most sequences in one Encode; past it a call fails with INVALID_ARGUMENT."""

@@ -28,6 +28,26 @@ def test_one_batch_serves_different_rows_of_one_sequence(lm: LanguageModel) -> N
     np.testing.assert_array_equal(found[6].rows, whole.astype(np.float16))
 
 
+@pytest.mark.parametrize("pooling", [None, "mean", "max"])
+@pytest.mark.parametrize("is_half", [False, True])
+def test_a_long_rna_is_read_span_by_span_to_the_same(
+    lm: LanguageModel, pooling: DensePooling | None, is_half: bool
+) -> None:
+    random = np.random.default_rng(2)
+    text = "".join(random.choice(list("ACGU"), 2500))
+    asked = view(lm, pooling, is_half=is_half)
+    (found, short) = embed_batch(lm, [EmbedTask(text, asked), EmbedTask("AC", asked)])
+    (states,) = lm.activations([text], [1, 2])
+    whole = np.stack([states[1], states[2]], axis=1)
+    if pooling is not None:
+        whole = getattr(whole, pooling)(axis=0, keepdims=True)
+    assert (found.n_nucleotides, short.n_nucleotides) == (2500, 2)
+    assert found.rows.dtype == (np.float16 if is_half else np.float32)
+    np.testing.assert_allclose(
+        found.rows, whole, atol=2e-3 if is_half else 1e-5, rtol=1e-3 if is_half else 0
+    )
+
+
 def test_float16_has_no_infinities(
     lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

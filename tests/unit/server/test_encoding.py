@@ -1,16 +1,33 @@
 """The path from sequences to codes: the same alone, in any batch, with any k."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ribolex.dictionary import Codes, Dictionary, keep_strongest, pool
+from ribolex.dictionary import (
+    Codes,
+    Dictionary,
+    Sae,
+    TopK,
+    fvu,
+    keep_strongest,
+    pool,
+)
 from ribolex.errors import InvalidSequenceError, SequenceTooLongError
 from ribolex.lm import LanguageModel
 from ribolex.rna import tokenise
-from ribolex.server.engine.encoding import Job, Recipe, encode_batch, read_sequence
+from ribolex.server.engine.encoding import (
+    Job,
+    Recipe,
+    cost,
+    encode_batch,
+    read_sequence,
+)
 
 SEQUENCES = st.text("ACGU", min_size=1, max_size=40)
 
@@ -55,6 +72,52 @@ def test_a_sequence_gets_the_same_code_alone_and_in_any_batch(
         assert same(alone.codes, encoding.codes)
         assert alone.fvu == pytest.approx(encoding.fvu, rel=1e-3)
         assert len(encoding.codes) == len(job.tokens) - 2
+
+
+def test_a_long_rna_is_encoded_window_by_window_to_the_same(
+    lm: LanguageModel, dictionary: Dictionary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against the simple way: all of its activations at once."""
+    random = np.random.default_rng(3)
+    long, short = ("".join(random.choice(list("ACGU"), n)) for n in (3000, 50))
+    most = 0
+
+    def encode(x: torch.Tensor, k: int | None = None) -> TopK:
+        nonlocal most
+        most = max(most, len(x))
+        return Sae.encode(dictionary.sae, x, k)
+
+    watched = SimpleNamespace(
+        encode=encode,
+        decode=dictionary.sae.decode,
+        n_features=dictionary.sae.n_features,
+    )
+    spied: Any = SimpleNamespace(
+        sae=watched, identity=dictionary.identity, mean=dictionary.mean
+    )
+    recipes = (Recipe(6, "mean"), Recipe(2, None))
+    jobs = [Job(tokenise(text), recipe) for text in (short, long) for recipe in recipes]
+    found = encode_batch(lm, spied, jobs)
+    assert most <= lm.max_nucleotides
+    for job, encoding in zip(jobs, found, strict=True):
+        x = lm.hidden([job.tokens], 1, "normed")
+        top = dictionary.sae.encode(x)
+        indices, values = top.indices[:, : job.recipe.k], top.values[:, : job.recipe.k]
+        codes = Codes.from_topk(indices.numpy(), values.numpy(), 96)
+        assert same(encoding.codes, codes)
+        rebuilt = dictionary.sae.decode(indices, values)
+        expected = fvu(x, rebuilt, dictionary.mean, [len(x)])
+        assert encoding.fvu == pytest.approx(float(expected), rel=1e-4)
+        if job.recipe.pooling is not None:
+            assert encoding.pooled is not None
+            expected_mean = pool(encoding.codes, job.recipe.pooling)
+            np.testing.assert_array_equal(encoding.pooled.values, expected_mean.values)
+
+
+def test_cost_counts_what_windows_share() -> None:
+    assert [cost(n) for n in (1, 1022)] == [3, 1024]
+    assert cost(1023) == 2 * 1024
+    assert 100_000 < cost(100_000) < 140_000
 
 
 def test_fewer_features_are_the_strongest_of_the_same(

@@ -30,7 +30,7 @@ def test_the_first_dictionary_that_fits_is_taken(encoder: LocalEncoder) -> None:
 def test_codes_are_those_of_the_engine(
     encoder: LocalEncoder, lm: LanguageModel, dictionary: Dictionary
 ) -> None:
-    sequences = ["acgt", "not RNA", "GGGAAACCC", "A" * 2000, "C"]
+    sequences = ["acgt", "not RNA", "GGGAAACCC", "A" * 100_001, "C"]
     result = encoder.encode(sequences, per_nucleotide=True, pooling="mean", k=3)
     assert result.n_nucleotides.tolist() == [4, 0, 9, 0, 1]
     assert np.isnan(result.fvu).tolist() == [False, True, False, True, False]

@@ -100,27 +100,72 @@ def embed_batch(lm: LanguageModel, tasks: Sequence[EmbedTask]) -> list[Embedding
         lm: used by this thread alone.
         tasks: one or more, of one key.
     """
-    texts = list(dict.fromkeys(task.text for task in tasks))
-    first = tasks[0].view
-    found = lm.activations(texts, first.layers, first.hook)
-    by_text = dict(zip(texts, found, strict=True))
-    done: dict[EmbedTask, Embedding] = {}
-    for task in tasks:
-        if task not in done:
-            states = by_text[task.text]
-            stacked = np.stack([states[layer] for layer in first.layers], axis=1)
-            done[task] = Embedding(len(task.text), _rows(stacked, task.view))
+    layers, hook = tasks[0].view.layers, tasks[0].view.hook
+    distinct = dict.fromkeys(tasks)
+    texts = {task.text for task in tasks if len(task.text) <= lm.max_nucleotides}
+    short = dict(zip(texts, lm.activations([*texts], layers, hook), strict=True))
+    done = {
+        task: _of_short(task, short[task.text])
+        if task.text in short
+        else _of_long(lm, task)
+        for task in distinct
+    }
     return [done[task] for task in tasks]
 
 
-def _rows(
-    states: Float[np.ndarray, "nucleotide layer d_model"], view: View
-) -> Float[np.ndarray, "row layer d_model"]:
-    rows: np.ndarray[Any, np.dtype[Any]] = states
-    if view.pooling == "mean":
-        rows = states.mean(axis=0, keepdims=True)
-    elif view.pooling == "max":
-        rows = states.max(axis=0, keepdims=True)
-    if view.is_half:
-        rows = np.clip(rows, _HALF.min, _HALF.max).astype(np.float16)
-    return rows
+def _of_short(task: EmbedTask, states: dict[int, np.ndarray]) -> Embedding:
+    draft = _Draft(task, states[task.view.layers[0]].shape[1])
+    draft.take(0, np.stack([states[layer] for layer in task.view.layers], axis=1))
+    return draft.finish()
+
+
+def _of_long(lm: LanguageModel, task: EmbedTask) -> Embedding:
+    """Returns an embedding computed span by span: in memory are its rows alone."""
+    view = task.view
+    draft = _Draft(task, lm.config.d_model)
+    (tokens,) = lm.prepare([task.text])
+    for span in lm.spans(tokens, view.layers, view.hook):
+        states = [span.states[layer].float().cpu().numpy() for layer in view.layers]
+        draft.take(span.start, np.stack(states, axis=1))
+    return draft.finish()
+
+
+class _Draft:
+    """The rows of a sequence, of which more may come."""
+
+    def __init__(self, task: EmbedTask, d_model: int) -> None:
+        self._view = task.view
+        self._n_nucleotides = len(task.text)
+        shape = (self._view.n_rows(len(task.text)), len(self._view.layers), d_model)
+        # Pooled ones are summed up in float64.
+        dtype = np.float64 if self._view.pooling else self._dtype
+        start = -np.inf if self._view.pooling == "max" else 0.0
+        self._rows = np.full(shape, start, dtype)
+
+    @property
+    def _dtype(self) -> type[np.floating[Any]]:
+        return np.float16 if self._view.is_half else np.float32
+
+    def take(
+        self, start: int, states: Float[np.ndarray, "nucleotide layer d_model"]
+    ) -> None:
+        """Adds nucleotides from the one at `start`."""
+        if self._view.pooling == "mean":
+            self._rows += states.sum(axis=0, dtype=np.float64) / self._n_nucleotides
+        elif self._view.pooling == "max":
+            self._rows = np.maximum(self._rows, states.max(axis=0))
+        else:
+            self._rows[start : start + len(states)] = self._narrowed(states)
+
+    def finish(self) -> Embedding:
+        """Returns the embedding of all that came."""
+        rows = self._rows
+        if self._view.pooling is not None:
+            rows = self._narrowed(rows).astype(self._dtype)
+        return Embedding(self._n_nucleotides, rows)
+
+    def _narrowed(
+        self, numbers: Float[np.ndarray, "row layer d_model"]
+    ) -> Float[np.ndarray, "row layer d_model"]:
+        """Returns numbers that float16 does not make infinite, if it is to be that."""
+        return np.clip(numbers, _HALF.min, _HALF.max) if self._view.is_half else numbers

@@ -4,17 +4,28 @@ The one path that every code takes, with a server or without. Knows nothing of q
 callers or messages.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float64, UInt8
 from torch import Tensor
 
-from ribolex.dictionary import Codes, Dictionary, Pooling, SequenceCode, TopK, fvu, pool
+from ribolex.dictionary import (
+    Codes,
+    Dictionary,
+    Identity,
+    Pooling,
+    SequenceCode,
+    TopK,
+    pool,
+    squares,
+)
 from ribolex.errors import SequenceTooLongError
 from ribolex.lm import LanguageModel
+from ribolex.lm.windows import cut
 from ribolex.rna import normalise, tokenise
 
 
@@ -96,13 +107,19 @@ def read_sequence(
     return text
 
 
+def cost(n_nucleotides: int) -> int:
+    """Returns the tokens that the model reads for a sequence, overlaps included."""
+    return sum(window.stop - window.start + 2 for window in cut(n_nucleotides))
+
+
 def encode_batch(
     lm: LanguageModel, dictionary: Dictionary, jobs: Sequence[Job]
 ) -> list[Encoding]:
     """Returns the encoding of each job, in their order.
 
     Equal sequences are computed once. A sequence gets the same code alone as in any
-    batch, to the rounding of float32.
+    batch, to the rounding of float32. One beyond the model's context is encoded window
+    by window: its codes are held whole, its activations never.
 
     Args:
         lm: the model that the dictionary was made for; used by this thread alone.
@@ -110,45 +127,83 @@ def encode_batch(
         jobs: one or more.
     """
     distinct = list({job.tokens.tobytes(): job.tokens for job in jobs}.values())
-    lengths = [len(tokens) - 2 for tokens in distinct]
-    starts = np.cumsum([0, *lengths])
     place_of = {tokens.tobytes(): i for i, tokens in enumerate(distinct)}
-    by_recipe: dict[Recipe, dict[int, Encoding]] = {}
+    wanted = {(place_of[job.tokens.tobytes()], job.recipe) for job in jobs}
+    drafts = {(i, recipe.k): _Draft() for i, recipe in wanted}
     with torch.inference_mode():
-        identity = dictionary.identity
-        x = lm.hidden(distinct, identity.layer, identity.hook)
-        top = dictionary.sae.encode(x)
-        for k in {job.recipe.k for job in jobs}:
-            codes, unexplained = _cut(dictionary, x, top, k, lengths)
-            for job in jobs:
-                i, done = (
-                    place_of[job.tokens.tobytes()],
-                    by_recipe.setdefault(job.recipe, {}),
-                )
-                if job.recipe.k == k and i not in done:
-                    own = codes.slice(int(starts[i]), int(starts[i + 1]))
-                    done[i] = _encoding(own, job.recipe.pooling, unexplained[i])
-    return [by_recipe[job.recipe][place_of[job.tokens.tobytes()]] for job in jobs]
+        for block in _blocks(lm, dictionary.identity, distinct):
+            top = dictionary.sae.encode(block.x)
+            for k in {recipe.k for _, recipe in wanted}:
+                codes, squared = _cut(dictionary, block, top, k)
+                starts = np.cumsum([0, *block.lengths]).tolist()
+                for place, i in enumerate(block.owners):
+                    if (i, k) in drafts:
+                        part = codes.slice(starts[place], starts[place + 1])
+                        drafts[i, k].take(part, squared[:, place])
+    done = {
+        (i, recipe): drafts[i, recipe.k].finish(recipe.pooling) for i, recipe in wanted
+    }
+    return [done[place_of[job.tokens.tobytes()], job.recipe] for job in jobs]
+
+
+class _Block(NamedTuple):
+    """Activations of whole sequences, or of a part of a long one."""
+
+    x: Float[Tensor, "nucleotide d_in"]
+    owners: list[int]
+    """Which sequences, in their order."""
+    lengths: list[int]
+    """How many of their nucleotides."""
+
+
+def _blocks(
+    lm: LanguageModel,
+    identity: Identity,
+    tokens: Sequence[UInt8[np.ndarray, " _token"]],
+) -> Iterator[_Block]:
+    """Yields the activations of all sequences; of a long one never all at once."""
+    lengths = [len(sequence) - 2 for sequence in tokens]
+    short = [i for i, length in enumerate(lengths) if length <= lm.max_nucleotides]
+    if short:
+        together = [tokens[i] for i in short]
+        x = lm.hidden(together, identity.layer, identity.hook)
+        yield _Block(x, short, [lengths[i] for i in short])
+    for i in sorted({*range(len(tokens))} - {*short}):
+        for span in lm.spans(tokens[i], [identity.layer], identity.hook):
+            x = span.states[identity.layer]
+            yield _Block(x, [i], [len(x)])
 
 
 def _cut(
-    dictionary: Dictionary,
-    x: Float[Tensor, "nucleotide d_in"],
-    top: TopK,
-    k: int,
-    lengths: Sequence[int],
-) -> tuple[Codes, list[float]]:
-    """Returns the codes of the k strongest features, and what they leave open."""
+    dictionary: Dictionary, block: _Block, top: TopK, k: int
+) -> tuple[Codes, Float64[np.ndarray, "2 sequence"]]:
+    """Returns the codes of the k strongest features, and their `squares`."""
     indices, values = top.indices[:, :k], top.values[:, :k]
     rebuilt = dictionary.sae.decode(indices, values)
-    unexplained = fvu(x, rebuilt, dictionary.mean, lengths)
+    squared = squares(block.x, rebuilt, dictionary.mean, block.lengths)
     codes = Codes.from_topk(
         indices.cpu().numpy(), values.cpu().numpy(), dictionary.sae.n_features
     )
-    return codes, unexplained.cpu().tolist()
+    return codes, squared.double().cpu().numpy()
 
 
-def _encoding(codes: Codes, pooling: Pooling | None, unexplained: float) -> Encoding:
-    return Encoding(
-        codes, None if pooling is None else pool(codes, pooling), unexplained
-    )
+class _Draft:
+    """The encoding of a sequence of which more may come."""
+
+    def __init__(self) -> None:
+        self._parts: list[Codes] = []
+        self._squared = np.zeros(2)
+
+    def take(self, part: Codes, squared: Float64[np.ndarray, " 2"]) -> None:
+        """Adds the next nucleotides."""
+        self._parts.append(part)
+        self._squared += squared
+
+    def finish(self, pooling: Pooling | None) -> Encoding:
+        """Returns the encoding of all of them."""
+        if len(self._parts) > 1:
+            self._parts = [Codes.concatenate(self._parts)]
+        (codes,) = self._parts
+        error, spread = self._squared
+        pooled = None if pooling is None else pool(codes, pooling)
+        return Encoding(codes, pooled, float(error / max(spread, 1e-12)))

@@ -11,7 +11,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from ribolex.errors import InvalidRequestError, NotReadyError, OverloadedError
 from ribolex.lm import LanguageModel
-from ribolex.server.engine.encoding import read_sequence
+from ribolex.server.engine.encoding import cost, read_sequence
 from ribolex.server.engine.queue import Queue, Ticket, Work
 from ribolex.server.engine.worker import Computed, Task, Worker
 
@@ -115,7 +115,7 @@ class Engine:
                 checked.append((sequence, error))
                 continue
             task = order.task(text)
-            checked.append((text, Work(task.key, len(text) + 2, task)))
+            checked.append((text, Work(task.key, cost(len(text)), task)))
         return checked
 
     async def _admit(self, ticket: Ticket[Computed], is_patient: bool) -> None:

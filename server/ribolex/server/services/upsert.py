@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -23,6 +23,9 @@ from ribolex.v1 import collection_pb2
 
 _IN_FLIGHT = 4
 """Batches at work: one is stored while others are encoded."""
+_MAX_PART = 131_072
+"""Nucleotides of a batch, whose codes are in memory until it is stored: 16 MiB at
+k = 16. A longer RNA is a batch of its own."""
 _MAX_REJECTIONS = 1000
 
 
@@ -92,11 +95,12 @@ class Upsert:
     async def _parts(
         self, requests: AsyncIterator[collection_pb2.UpsertRnasRequest]
     ) -> AsyncGenerator[_Part, None]:
-        size, in_stream = self._backend.max_sequences, 0
+        in_stream = 0
         async for request in requests:
             await self._settle_collection(request.collection)
-            for start in range(0, len(request.rnas), size):
-                rnas = [decode_rna(rna) for rna in request.rnas[start : start + size]]
+            lengths = [len(rna.sequence) for rna in request.rnas]
+            for start, stop in _cut(lengths, self._backend.max_sequences):
+                rnas = [decode_rna(rna) for rna in request.rnas[start:stop]]
                 yield _Part(rnas, start, in_stream + start, request.degap)
             in_stream += len(request.rnas)
 
@@ -165,3 +169,16 @@ class Upsert:
                 name=part.rnas[place].name,
                 rejection=convert.encode_rejection(error),
             )
+
+
+def _cut(lengths: Sequence[int], max_rnas: int) -> Iterator[tuple[int, int]]:
+    """Yields first and end of each part of some RNAs, none of them too large."""
+    start, n_nucleotides = 0, 0
+    for place, length in enumerate(lengths):
+        is_full = place - start == max_rnas or n_nucleotides + length > _MAX_PART
+        if place > start and is_full:
+            yield start, place
+            start, n_nucleotides = place, 0
+        n_nucleotides += length
+    if start < len(lengths):
+        yield start, len(lengths)
