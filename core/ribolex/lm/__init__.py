@@ -9,6 +9,7 @@ puts out).
 from ribolex.lm.configuration import MAX_NUCLEOTIDES, PRESETS, LmConfig
 from ribolex.lm.inference import LanguageModel, load_lm
 from ribolex.lm.model import Hook, RiNALMo
+from ribolex.lm.precision import Precision
 from ribolex.lm.weights import load_network, save_network
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Hook",
     "LanguageModel",
     "LmConfig",
+    "Precision",
     "RiNALMo",
     "load_lm",
     "load_network",

@@ -4,25 +4,34 @@ Owns batching and the device; knows nothing of dictionaries or serving. One
 `LanguageModel` may be used from one thread at a time.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from ribolex.errors import InvalidRequestError
 from ribolex.lm.configuration import MAX_NUCLEOTIDES, LmConfig
+from ribolex.lm.fast import FastNetwork
 from ribolex.lm.hub import locate
 from ribolex.lm.model import Hook, RiNALMo
-from ribolex.lm.packing import Rectangle, bucket, collate
+from ribolex.lm.packing import Packed, bucket, pack
+from ribolex.lm.precision import Precision, choose_dtype
 from ribolex.lm.weights import digest_network, load_network, read_name
 from ribolex.lm.windows import Piece, pieces
 from ribolex.rna.alphabet import MASK, VOCABULARY, normalise, tokenise
 
-_BATCH_TOKENS = 8192
+# Tokens at a time. A CPU is fastest while a batch fits its cache: on a Zen 4 core 512
+# to 1,024 tokens for every size from nano to giga, and 8,192 some 15 % slower.
+_TOKENS_PER_CPU_THREAD = 1024
+_TOKENS_PER_GPU = 32_768
+
+
+Arrive = Callable[[], np.ndarray]
+_T = TypeVar("_T")
 
 
 class Span(NamedTuple):
@@ -35,27 +44,42 @@ class Span(NamedTuple):
 
 
 class _Batch(NamedTuple):
-    """One rectangle on the device and the windows it holds, one a row."""
+    """Windows, and their tokens on the device in the same order."""
 
     pieces: list[Piece]
-    rectangle: Rectangle
+    packed: Packed
 
 
 class LanguageModel:
     """A loaded RiNALMo with its identity.
 
-    The same RNA gets the same activations alone and in any batch (float32, to
-    1e-5). An RNA beyond the trained context is read in overlapping windows of
-    `max_nucleotides`; each nucleotide takes its activation from the window that it
-    lies deepest in. Memory is bounded by the windows of a batch, results aside.
-    Read-only after construction.
+    The same RNA gets the same activations alone and in any batch: in float32 to 1e-5;
+    in bfloat16 they are off from float32 by some thousandths of their length, in any
+    batch (docs/benchmarks.md). An RNA beyond the trained context is read in
+    overlapping windows of `max_nucleotides`; each nucleotide takes its activation from
+    the window that it lies deepest in. Memory is bounded by the windows of a batch,
+    results aside. Read-only after construction.
+
+    Attributes:
+        name: As its folder or file says.
+        digest: SHA-256 of the float32 weights, whatever it computes in.
+        dtype: Of its matrix products.
     """
 
-    def __init__(self, network: RiNALMo, name: str, device: str = "cpu") -> None:
-        self._network = network.to(device).eval().requires_grad_(False)
+    def __init__(
+        self,
+        network: RiNALMo,
+        name: str,
+        device: str = "cpu",
+        precision: Precision = "float32",
+    ) -> None:
         self._device = torch.device(device)
         self.name = name
         self.digest = digest_network(network)
+        self.dtype = choose_dtype(precision, self._device)
+        self._network = FastNetwork(
+            network, self._device, self.dtype, n_tokens=self._batch_tokens
+        )
 
     @property
     def config(self) -> LmConfig:
@@ -86,9 +110,9 @@ class LanguageModel:
         shapes = [(len(sequence) - 2, self.config.d_model) for sequence in tokens]
         out: list[dict[int, Float[np.ndarray, "_nucleotide d_model"]]]
         out = [{layer: np.empty(s, np.float32) for layer in layers} for s in shapes]
-        for batch in self._batches(pieces(tokens)):
-            for layer, states in self._layers(batch.rectangle, layers, hook):
-                _scatter(states, batch.pieces, [own[layer] for own in out])
+        for batch, arriving in _one_ahead(self._arrivals(tokens, layers, hook)):
+            for layer, arrive in arriving:
+                _scatter(arrive(), batch.pieces, [own[layer] for own in out])
         return out
 
     def spans(
@@ -111,9 +135,9 @@ class LanguageModel:
         """
         self._check_layers(layers)
         for batch in self._batches(pieces([tokens])):
-            states = dict(self._layers(batch.rectangle, layers, hook))
-            for row, piece in enumerate(batch.pieces):
-                own = {layer: x[row, piece.kept].float() for layer, x in states.items()}
+            states = dict(self._layers(batch.packed, layers, hook))
+            for piece, rows in zip(batch.pieces, _kept(batch.pieces), strict=True):
+                own = {layer: x[rows] for layer, x in states.items()}
                 yield Span(piece.window.kept_start, own)
 
     def hidden(
@@ -129,17 +153,13 @@ class LanguageModel:
         Returns:
             float32 on the model's device; rows follow the order of `tokens`.
         """
-        lengths = torch.tensor([len(sequence) - 2 for sequence in tokens])
-        starts = (torch.cumsum(lengths, 0) - lengths).tolist()
-        out = torch.empty(
-            (int(lengths.sum()), self.config.d_model), device=self._device
-        )
+        ends = np.cumsum([0] + [len(sequence) - 2 for sequence in tokens]).tolist()
+        out = torch.empty((ends[-1], self.config.d_model), device=self._device)
         for batch in self._batches(pieces(tokens)):
-            for _, states in self._layers(batch.rectangle, [layer], hook):
-                for row, piece in enumerate(batch.pieces):
-                    start = starts[piece.member] + piece.window.kept_start
-                    stop = starts[piece.member] + piece.window.kept_stop
-                    out[start:stop] = states[row, piece.kept]
+            source = _rows(_kept(batch.pieces)).to(self._device)
+            target = _rows(_placed(batch.pieces, ends)).to(self._device)
+            for _, states in self._layers(batch.packed, [layer], hook):
+                out[target] = states[source]
         return out
 
     def logits(
@@ -164,10 +184,10 @@ class LanguageModel:
         out = [np.empty(shape, np.float32) for shape in shapes]
         last = self.config.n_layers
         for batch in self._batches(pieces(tokens)):
-            for _, states in self._layers(batch.rectangle, [last], "normed"):
+            for _, states in self._layers(batch.packed, [last], "normed"):
                 with torch.inference_mode():
-                    logits = self._network.head(states)
-                _scatter(logits, batch.pieces, out)
+                    logits = self._network.logits(states)
+                _scatter(logits.cpu().numpy(), batch.pieces, out)
         return out
 
     def prepare(self, sequences: Sequence[str]) -> list[UInt8[np.ndarray, " _token"]]:
@@ -181,19 +201,35 @@ class LanguageModel:
             for index, sequence in enumerate(sequences)
         ]
 
+    @property
+    def _batch_tokens(self) -> int:
+        if self._device.type != "cpu":
+            return _TOKENS_PER_GPU
+        return min(_TOKENS_PER_CPU_THREAD * torch.get_num_threads(), _TOKENS_PER_GPU)
+
     def _batches(self, windows: Sequence[Piece]) -> Iterator[_Batch]:
-        for group in bucket([len(piece.tokens) for piece in windows], _BATCH_TOKENS):
+        lengths = [len(piece.tokens) for piece in windows]
+        for group in bucket(lengths, self._batch_tokens):
             batch = [windows[i] for i in group]
-            rectangle = collate([piece.tokens for piece in batch])
-            yield _Batch(batch, rectangle.to(self._device))
+            packed = pack([piece.tokens for piece in batch])
+            yield _Batch(batch, packed.to(self._device))
+
+    def _arrivals(
+        self,
+        tokens: Sequence[UInt8[np.ndarray, " _token"]],
+        layers: Sequence[int],
+        hook: Hook,
+    ) -> Iterator[tuple[_Batch, list[tuple[int, Arrive]]]]:
+        for batch in self._batches(pieces(tokens)):
+            states = self._layers(batch.packed, layers, hook)
+            yield batch, [(layer, _send_home(x)) for layer, x in states]
 
     @torch.inference_mode()
     def _layers(
-        self, rectangle: Rectangle, layers: Sequence[int], hook: Hook
-    ) -> list[tuple[int, Float[Tensor, "row token d_model"]]]:
+        self, packed: Packed, layers: Sequence[int], hook: Hook
+    ) -> list[tuple[int, Float[Tensor, "token d_model"]]]:
         wanted, out = set(layers), []
-        outputs = self._network.raw_outputs(rectangle.tokens, rectangle.is_token)
-        for layer, raw in enumerate(outputs, start=1):
+        for layer, raw in enumerate(self._network.raw_outputs(packed), start=1):
             if layer in wanted:
                 state = self._network.normed(layer, raw) if hook == "normed" else raw
                 out.append((layer, state))
@@ -212,16 +248,65 @@ class LanguageModel:
             raise InvalidRequestError("layers", "name at least one layer")
 
 
+def _kept(windows: Sequence[Piece]) -> list[slice]:
+    """Returns which rows of a batch's tokens each of its windows answers for."""
+    starts = np.cumsum([0] + [len(piece.tokens) for piece in windows]).tolist()
+    return [
+        slice(start + piece.kept.start, start + piece.kept.stop)
+        for start, piece in zip(starts, windows, strict=False)
+    ]
+
+
+def _placed(windows: Sequence[Piece], starts: Sequence[int]) -> list[slice]:
+    """Returns where each window's answer lies when RNAs begin at `starts`."""
+    return [
+        slice(starts[member] + window.kept_start, starts[member] + window.kept_stop)
+        for member, window, _ in windows
+    ]
+
+
+def _rows(slices: Sequence[slice]) -> Int[Tensor, " row"]:
+    parts = [np.arange(part.start, part.stop) for part in slices]
+    return torch.from_numpy(np.concatenate(parts))
+
+
 def _scatter(
-    states: Float[Tensor, "row token width"],
+    states: Float[np.ndarray, "token width"],
     windows: Sequence[Piece],
     out: Sequence[Float[np.ndarray, "_nucleotide width"]],
 ) -> None:
     """Writes what each window keeps to where it belongs in its RNA's array."""
-    host = states.float().cpu().numpy()
-    for row, (member, window, _) in enumerate(windows):
-        kept = slice(window.kept_start, window.kept_stop)
-        out[member][kept] = host[row, windows[row].kept]
+    for (member, window, _), rows in zip(windows, _kept(windows), strict=True):
+        out[member][window.kept_start : window.kept_stop] = states[rows]
+
+
+def _send_home(states: Float[Tensor, "token width"]) -> Arrive:
+    """Begins the copy to the host; what it returns waits for it and gives it."""
+    if states.device.type != "cuda":
+        return states.cpu().numpy
+    host = torch.empty(states.shape, dtype=states.dtype, pin_memory=True)
+    host.copy_(states, non_blocking=True)
+    arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    arrived.record()
+
+    def arrive() -> Float[np.ndarray, "token width"]:
+        arrived.synchronize()
+        return host.numpy()
+
+    return arrive
+
+
+def _one_ahead(source: Iterator[_T]) -> Iterator[_T]:
+    """Yields everything, each when the next is under way.
+
+    So a GPU computes the next batch while the host puts this one in its place.
+    """
+    waiting: list[_T] = []
+    for latest in source:
+        waiting.append(latest)
+        if len(waiting) > 1:
+            yield waiting.pop(0)
+    yield from waiting
 
 
 def _mask(
@@ -238,16 +323,23 @@ def _mask(
     return hidden
 
 
-def load_lm(path_or_name: str | Path, *, device: str = "cpu") -> LanguageModel:
+def load_lm(
+    path_or_name: str | Path,
+    *,
+    device: str = "cpu",
+    precision: Precision = "float32",
+) -> LanguageModel:
     """Returns the model at a path, or the one in the box for "bundled".
 
     Args:
         path_or_name: "bundled", a name or a path, as `load_network` takes them.
         device: where the model runs, as torch names it.
+        precision: of its matrix products; "auto" takes bfloat16 where the device has
+            units for it. Name and digest are those of the float32 weights.
 
     Raises:
         CorruptInputError: what lies there is no RiNALMo.
         ModelNotFoundError: the name is not known, or its weights are not here.
     """
     path = locate(path_or_name)
-    return LanguageModel(load_network(path), read_name(path), device)
+    return LanguageModel(load_network(path), read_name(path), device, precision)

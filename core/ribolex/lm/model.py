@@ -21,7 +21,8 @@ the block puts out."""
 
 # The reference code scales embeddings as if 80 % of 15 % of the tokens were masked,
 # in evaluation too.
-_UNMASKED_SHARE = 1 - 0.15 * 0.8
+UNMASKED_SHARE = 1 - 0.15 * 0.8
+"""What an embedding is multiplied with that has no masks beside it."""
 _ROTARY_BASE = 10_000.0
 _FFN_ALIGNMENT = 64
 
@@ -195,7 +196,7 @@ class RiNALMo(nn.Module):
         x = self.embedding(tokens).masked_fill(is_mask[..., None], 0.0)
         n_tokens = tokens.shape[1] if is_token is None else is_token.sum(1)
         share = is_mask.sum(1) / n_tokens
-        scaled: Tensor = x * (_UNMASKED_SHARE / (1 - share))[:, None, None].to(x.dtype)
+        scaled: Tensor = x * (UNMASKED_SHARE / (1 - share))[:, None, None].to(x.dtype)
         return scaled
 
     def raw_outputs(

@@ -1,4 +1,4 @@
-"""Puts sequences of many lengths into rectangles with little padding.
+"""Lays token arrays of many lengths one after the other, without padding.
 
 Knows token arrays only; nothing of models or files.
 """
@@ -8,57 +8,65 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Float, Int, Int32, UInt8
 from torch import Tensor
 
-from ribolex.rna.alphabet import CLS, EOS, PAD
+from ribolex.rna.alphabet import MASK
 
 
-class Rectangle(NamedTuple):
-    """Token rows of one padded batch."""
+class Packed(NamedTuple):
+    """The tokens of several sequences in one row."""
 
-    tokens: Int[Tensor, "row token"]
-    """int64 ids, padded on the right."""
-    is_token: Bool[Tensor, "row token"] | None
-    """False at padding; None when no row has any."""
-    is_nucleotide: Bool[Tensor, "row token"]
-    """False at CLS, EOS and padding."""
+    lengths: tuple[int, ...]
+    """Tokens of each sequence, in the order they lie."""
+    tokens: Int[Tensor, " token"]
+    """int64 ids."""
+    places: Int[Tensor, " token"]
+    """int64; place of each token in its own sequence, from 0."""
+    mask_share: Float[Tensor, " token"]
+    """float32; share of MASK among the tokens of each token's sequence."""
+    boundaries: Int32[Tensor, " _boundary"]
+    """int32 [sequences + 1]; where each sequence begins, and the end of the last."""
 
-    def to(self, device: torch.device) -> "Rectangle":
-        """Returns the rectangle on a device."""
-        is_token = None if self.is_token is None else self.is_token.to(device)
-        return Rectangle(
-            self.tokens.to(device), is_token, self.is_nucleotide.to(device)
-        )
+    def to(self, device: torch.device) -> "Packed":
+        """Returns it on a device; to a GPU from pinned memory, without waiting."""
+        if device.type == "cpu":
+            return self
+        if device.type == "cuda":
+            moved = [
+                part.pin_memory().to(device, non_blocking=True) for part in self[1:]
+            ]
+        else:
+            moved = [part.to(device) for part in self[1:]]
+        return Packed(self.lengths, *moved)
 
 
 def bucket(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
-    """Returns indices grouped so that no group's rectangle exceeds `max_tokens`.
+    """Returns indices in groups of at most `max_tokens` tokens, like lengths together.
 
-    Sequences are grouped by length, longest first; every index comes once. One
-    sequence longer than the budget gets a group of its own.
+    Longest first; every index comes once. One sequence longer than the budget gets a
+    group of its own.
     """
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     groups: list[list[int]] = []
+    n_tokens = 0
     for index in order:
-        group = groups[-1] if groups else []
-        if group and lengths[group[0]] * (len(group) + 1) <= max_tokens:
-            group.append(index)
-        else:
-            groups.append([index])
+        if not groups or n_tokens + lengths[index] > max_tokens:
+            groups.append([])
+            n_tokens = 0
+        groups[-1].append(index)
+        n_tokens += lengths[index]
     return groups
 
 
-def collate(sequences: Sequence[UInt8[np.ndarray, " _token"]]) -> Rectangle:
-    """Returns the rectangle that holds the framed token arrays, in order."""
+def pack(sequences: Sequence[UInt8[np.ndarray, " _token"]]) -> Packed:
+    """Returns the framed token arrays in one row, in their order."""
     lengths = [len(sequence) for sequence in sequences]
-    tokens = np.full((len(sequences), max(lengths)), PAD, dtype=np.int64)
-    for row, sequence in enumerate(sequences):
-        tokens[row, : len(sequence)] = sequence
-    is_token = tokens != PAD
-    is_nucleotide = is_token & (tokens != CLS) & (tokens != EOS)
-    return Rectangle(
-        torch.from_numpy(tokens),
-        None if is_token.all() else torch.from_numpy(is_token),
-        torch.from_numpy(is_nucleotide),
+    shares = [np.count_nonzero(s == MASK) / len(s) for s in sequences]
+    return Packed(
+        tuple(lengths),
+        torch.from_numpy(np.concatenate(sequences).astype(np.int64)),
+        torch.from_numpy(np.concatenate([np.arange(n) for n in lengths])),
+        torch.from_numpy(np.repeat(np.asarray(shares, dtype=np.float32), lengths)),
+        torch.from_numpy(np.cumsum([0, *lengths], dtype=np.int32)),
     )

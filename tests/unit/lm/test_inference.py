@@ -1,6 +1,7 @@
 """What callers of a language model rely on."""
 
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -13,17 +14,27 @@ from ribolex.errors import (
     InvalidRequestError,
     InvalidSequenceError,
 )
-from ribolex.lm import LanguageModel, LmConfig, RiNALMo, load_lm, save_network
+from ribolex.lm import (
+    LanguageModel,
+    LmConfig,
+    Precision,
+    RiNALMo,
+    load_lm,
+    save_network,
+)
 
 rnas = st.text(alphabet="ACGUN", min_size=1, max_size=60)
 
 
-def random_model() -> LanguageModel:
+def random_model(precision: Precision = "float32") -> LanguageModel:
     torch.manual_seed(0)
-    return LanguageModel(RiNALMo(LmConfig.of_width(40, 3, 4)), "random")
+    network = RiNALMo(LmConfig.of_width(40, 3, 4))
+    return LanguageModel(network, "random", precision=precision)
 
 
-LM = random_model()
+LM, ROUGH = random_model(), random_model("bfloat16")
+# Of an activation's length: some four times what these networks show at worst.
+BFLOAT16_BOUND = 0.02
 
 
 @settings(max_examples=12, deadline=None)
@@ -35,6 +46,39 @@ def test_same_rna_same_activation_alone_and_in_any_batch(sequences: list[str]) -
         for layer in (1, 3):
             assert activations[layer].shape == (len(sequence), 40)
             np.testing.assert_allclose(activations[layer], alone[layer], atol=1e-5)
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.lists(rnas, min_size=1, max_size=12), st.randoms())
+def test_order_and_company_change_nothing_in_bfloat16_beyond_its_bound(
+    sequences: list[str], random: Random
+) -> None:
+    order = random.sample(range(len(sequences)), len(sequences))
+    shuffled = ROUGH.activations([sequences[i] for i in order], layers=[1, 3])
+    exact = LM.activations(sequences, layers=[1, 3])
+    for place, i in enumerate(order):
+        for layer in (1, 3):
+            off = np.linalg.norm(shuffled[place][layer] - exact[i][layer], axis=1)
+            size = np.linalg.norm(exact[i][layer], axis=1)
+            assert (off / size).max() <= BFLOAT16_BOUND
+
+
+def test_precision_changes_neither_name_nor_digest() -> None:
+    assert (ROUGH.name, ROUGH.digest) == (LM.name, LM.digest)
+    assert (ROUGH.dtype, LM.dtype) == (torch.bfloat16, torch.float32)
+    assert not np.array_equal(ROUGH.logits(["ACGU"])[0], LM.logits(["ACGU"])[0])
+
+
+def test_small_batches_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    sequences = ["ACGU" * n for n in (9, 2, 30, 2, 14, 1)]
+    whole = LM.activations(sequences, [1, 2])
+    rows = LM.hidden(LM.prepare(sequences), 2, "raw")
+    monkeypatch.setattr("ribolex.lm.inference._TOKENS_PER_CPU_THREAD", 40)
+    for ours, theirs in zip(LM.activations(sequences, [1, 2]), whole, strict=True):
+        for layer in (1, 2):
+            np.testing.assert_allclose(ours[layer], theirs[layer], atol=1e-5)
+    again = LM.hidden(LM.prepare(sequences), 2, "raw")
+    np.testing.assert_allclose(again, rows, atol=1e-5)
 
 
 @settings(max_examples=15, deadline=None)
