@@ -213,6 +213,8 @@ def _progress(name: str) -> Iterator[Callable[[int, int | None], None]]:
 
 def _lines(key: str, value: Any) -> list[str]:
     """Returns a fact as people read it, in one line or several."""
+    if value == "":
+        return []
     if key == "verified":
         return [f"{c['algorithm']} as stated by {c['stated_by']}" for c in value]
     if key == "sources":
