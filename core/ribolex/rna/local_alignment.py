@@ -114,6 +114,14 @@ class NucleotideArrays:
         letters = _CODE_OF_BYTE[np.frombuffer(text, dtype=np.uint8)]
         return cls(letters, offsets, vectors)
 
+    def take(self, sequences: Int64[np.ndarray, " chosen"]) -> "NucleotideArrays":
+        """Returns the chosen sequences in their order, copied."""
+        firsts, lengths = self.offsets[sequences], self.lengths[sequences]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        rows = np.arange(offsets[-1]) + np.repeat(firsts - offsets[:-1], lengths)
+        vectors = None if self.vectors is None else _take(self.vectors, rows)
+        return NucleotideArrays(self.letters[rows], offsets, vectors)
+
 
 def local_scores(
     queries: NucleotideArrays,
@@ -266,6 +274,19 @@ def _describe(vectors: Vectors | None) -> str:
     if isinstance(vectors, SparseVectors):
         return f"sparse of width {vectors.width}"
     return f"dense of width {vectors.shape[1]}"
+
+
+def _take(vectors: Vectors, rows: Int64[np.ndarray, " chosen"]) -> Vectors:
+    if not isinstance(vectors, SparseVectors):
+        dense: Float[np.ndarray, "nucleotide width"] = vectors[rows]
+        return dense
+    counts = np.diff(vectors.indptr)[rows]
+    indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    shifts = np.repeat(vectors.indptr[rows] - indptr[:-1], counts)
+    entries = np.arange(indptr[-1]) + shifts
+    return SparseVectors(
+        indptr, vectors.indices[entries], vectors.values[entries], vectors.width
+    )
 
 
 def _n_rows(vectors: Vectors) -> int:

@@ -101,6 +101,19 @@ def test_lanes_score_as_the_textbook(
                 assert scores[k, i, j] == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.parametrize("is_sparse", [False, True])
+def test_taken_sequences_score_as_in_the_whole(is_sparse: bool) -> None:
+    generator = np.random.default_rng(0)
+    sequences = ["ACGUACC", "GGCAU", "CUNA", "UUGACAGU"]
+    vectors, _ = vectors_of(sequences, is_sparse, generator)
+    whole = NucleotideArrays.of_sequences(sequences, vectors)
+    chosen = np.array([3, 0, 3])
+    scores = local_scores(whole.take(chosen), whole, [VECTORS])
+    np.testing.assert_array_equal(
+        scores, local_scores(whole, whole, [VECTORS])[:, chosen]
+    )
+
+
 def test_half_precision_vectors_score_nearly_as_full_ones() -> None:
     generator = np.random.default_rng(0)
     vectors = generator.normal(size=(40, 16)).astype(np.float32)

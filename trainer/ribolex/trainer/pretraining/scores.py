@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 
 from ribolex.lm import LanguageModel
 from ribolex.rna import tokenise
@@ -29,6 +29,23 @@ class LetterScore(NamedTuple):
     """Mean, nats."""
     accuracy: float
     n_nucleotides: int
+
+
+class LetterPredictions(NamedTuple):
+    """What was predicted at chosen letters, RNA by RNA and from 5' to 3'."""
+
+    log_p: Float64[np.ndarray, "nucleotide 4"]
+    """Of A, C, G, U."""
+    targets: Int64[np.ndarray, " nucleotide"]
+    """The true letters, 0 to 3."""
+
+    def score(self, kept: Bool[np.ndarray, " nucleotide"] | None = None) -> LetterScore:
+        """Returns the score of all predictions, or of one or more that are kept."""
+        part = slice(None) if kept is None else kept
+        log_p, targets = self.log_p[part], self.targets[part]
+        chosen = log_p[np.arange(len(targets)), targets]
+        accuracy = float((log_p.argmax(axis=1) == targets).mean())
+        return LetterScore(float(-chosen.mean()), accuracy, len(targets))
 
 
 def choose_letters(sequences: Sequence[str], seed: int = 0) -> list[list[int]]:
@@ -74,6 +91,16 @@ def score_lm(
     spoiled: Spoiled | None = None,
 ) -> LetterScore:
     """Returns the model's score at the chosen letters, all masked or as spoiled."""
+    return predict_letters(lm, sequences, chosen, spoiled).score()
+
+
+def predict_letters(
+    lm: LanguageModel,
+    sequences: Sequence[str],
+    chosen: Sequence[Sequence[int]],
+    spoiled: Spoiled | None = None,
+) -> LetterPredictions:
+    """Returns the model's predictions of the chosen letters, masked or as spoiled."""
     reads = Spoiled(list(sequences), [list(x) for x in chosen])
     logits = lm.logits(*(spoiled or reads))
     rows, targets = [], []
@@ -83,7 +110,7 @@ def score_lm(
     stacked = np.concatenate(rows).astype(np.float64)
     stacked -= stacked.max(axis=1, keepdims=True)
     log_p = stacked - np.log(np.exp(stacked).sum(axis=1, keepdims=True))
-    return _score(log_p[:, _TOKENS], np.concatenate(targets))
+    return LetterPredictions(log_p[:, _TOKENS], np.concatenate(targets))
 
 
 class ContextModel:
@@ -121,12 +148,18 @@ class ContextModel:
         self, sequences: Sequence[str], chosen: Sequence[Sequence[int]]
     ) -> LetterScore:
         """Returns the score at the chosen positions."""
+        return self.predict(sequences, chosen).score()
+
+    def predict(
+        self, sequences: Sequence[str], chosen: Sequence[Sequence[int]]
+    ) -> LetterPredictions:
+        """Returns the predictions at the chosen positions."""
         rows, targets = [], []
         for sequence, places in zip(sequences, chosen, strict=True):
             letters = _encode(sequence)
             rows.append(self._probabilities(letters)[list(places)])
             targets.append(letters[list(places)])
-        return _score(np.log(np.concatenate(rows)), np.concatenate(targets))
+        return LetterPredictions(np.log(np.concatenate(rows)), np.concatenate(targets))
 
     def _probabilities(
         self, letters: Int64[np.ndarray, " nucleotide"]
@@ -158,12 +191,3 @@ def _encode(sequence: str) -> Int64[np.ndarray, " nucleotide"]:
         tokenise(sequence)[1:-1].astype(np.int64) - _TOKENS[0], _OUTSIDE
     )
     return letters
-
-
-def _score(
-    log_p: Float64[np.ndarray, "nucleotide 4"],
-    targets: Int64[np.ndarray, " nucleotide"],
-) -> LetterScore:
-    chosen = log_p[np.arange(len(targets)), targets]
-    accuracy = float((log_p.argmax(axis=1) == targets).mean())
-    return LetterScore(float(-chosen.mean()), accuracy, len(targets))
