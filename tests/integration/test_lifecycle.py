@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import grpc
 import pytest
+import torch
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
@@ -25,7 +26,7 @@ from tests.integration.conftest import Stubs, connect, failure_of
 from tests.integration.test_collections import random_rnas
 
 from ribolex.errors import NotReadyError
-from ribolex.lm import load_lm
+from ribolex.lm import LanguageModel, load_lm
 from ribolex.server.app import SERVICES, serve
 from ribolex.server.engine import encoding
 from ribolex.server.engine.encoding import encode_batch
@@ -276,6 +277,23 @@ def test_nothing_is_served_before_all_is_loaded(
         stubs = connect(address)
         assert health(stubs, "") == SERVING
         stubs.channel.close()
+
+
+def test_the_model_computes_in_the_precision_asked_for(
+    own_server: OwnServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[LanguageModel] = []
+
+    def keep(*args: Any, **options: Any) -> LanguageModel:
+        loaded.append(load_lm(*args, **options))
+        return loaded[-1]
+
+    monkeypatch.setattr("ribolex.server.app.load_lm", keep)
+    with own_server(precision="bfloat16") as address:
+        stubs = connect(address)
+        assert len(stubs.encoder.Encode(ENCODE).results) == len(ENCODE.sequences)
+        stubs.channel.close()
+    assert loaded[0].dtype == torch.bfloat16
 
 
 async def test_a_stop_while_loading_ends_without_serving(

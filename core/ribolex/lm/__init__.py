@@ -10,6 +10,7 @@ from ribolex.lm.configuration import MAX_NUCLEOTIDES, PRESETS, LmConfig
 from ribolex.lm.inference import LanguageModel, load_lm
 from ribolex.lm.model import Hook, RiNALMo
 from ribolex.lm.precision import Precision
+from ribolex.lm.threads import sensible_threads
 from ribolex.lm.weights import load_network, save_network
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "load_lm",
     "load_network",
     "save_network",
+    "sensible_threads",
 ]

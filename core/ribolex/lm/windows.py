@@ -13,9 +13,9 @@ from jaxtyping import UInt8
 from ribolex.lm.configuration import MAX_NUCLEOTIDES
 from ribolex.rna.alphabet import CLS, EOS
 
-OVERLAP = 256
-"""Nucleotides that neighbouring windows share, at least; docs/benchmarks.md has
-what other overlaps give at the seam."""
+OVERLAP = 512
+"""Nucleotides that neighbouring windows share, at least. At the seam a nucleotide then
+has 256 to either edge; docs/benchmarks.md has what less of it does."""
 
 
 class Window(NamedTuple):

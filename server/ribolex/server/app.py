@@ -16,7 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from ribolex.dictionary import Dictionary
-from ribolex.lm import load_lm
+from ribolex.lm import load_lm, sensible_threads
 from ribolex.registry import parse_ref
 from ribolex.server.dictionaries import Dictionaries, choose_default, registry_at
 from ribolex.server.engine.front import Engine
@@ -151,9 +151,13 @@ class _Front:
 
 async def _load(settings: ServerSettings) -> Backend:
     """Returns everything under the services, loaded and running."""
-    if settings.threads:
-        torch.set_num_threads(settings.threads)
-    lm = await asyncio.to_thread(load_lm, settings.model, device=settings.device)
+    torch.set_num_threads(settings.threads or sensible_threads())
+    lm = await asyncio.to_thread(
+        load_lm,
+        settings.model,
+        device=settings.device,
+        precision=settings.precision,
+    )
     _LOG.info("model %s loaded, digest %s", lm.name, lm.digest[:12])
     registry = registry_at(settings.registry)
     default = settings.dictionary

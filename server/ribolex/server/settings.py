@@ -60,7 +60,12 @@ class ServerSettings(BaseSettings):
     """Where the model runs, as torch names it: "cpu", "cuda", "cuda:1"."""
 
     threads: int = Field(default=0, ge=0)
-    """CPU threads for the model; 0 leaves it to torch, which takes all cores."""
+    """CPU threads for the model; 0 takes all cores, or a container's CPU quota."""
+
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    """Of the model's matrix products. "auto" takes bfloat16 where the device has units
+    for it: faster, and of the 16 features of a nucleotide one in two hundred becomes
+    another (docs/benchmarks.md)."""
 
     max_nucleotides: int = Field(default=MAX_NUCLEOTIDES, ge=1)
     """Longest sequence; a longer one is refused with INVALID_ARGUMENT. One beyond the

@@ -1,5 +1,6 @@
 """The network for inference computes what the network of `model.py` computes."""
 
+import sys
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -216,5 +217,8 @@ def test_a_gpu_gets_the_kernel_it_can_run(
     monkeypatch.setattr(
         torch.cuda, "get_device_capability", lambda device=None: capability
     )
+    # The real module takes seconds to import.
+    module = SimpleNamespace(varlen_attn=fake_varlen)
+    monkeypatch.setitem(sys.modules, "torch.nn.attention.varlen", module)
     chosen: Callable[..., Any] = choose_kernel(torch.device("cuda"), dtype)
     assert expected in chosen.__qualname__
