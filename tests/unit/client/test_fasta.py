@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ribolex.client import CorruptInputError, FastaRecord, read_fasta
@@ -32,6 +32,7 @@ def _write(folder: Path, content: bytes, name: str = "some.fasta") -> Path:
     return path
 
 
+@settings(deadline=None)  # a file a time, on whatever disk
 @given(
     rnas=st.lists(st.tuples(NAMES, SEQUENCES), min_size=1, max_size=20),
     width=st.integers(1, 80),
@@ -62,6 +63,7 @@ def test_whatever_is_written_is_read(
     assert _read(path) == [(name, letters.upper()) for name, letters in rnas]
 
 
+@settings(deadline=None)
 @given(content=st.binary(max_size=300) | st.text(max_size=100).map(str.encode))
 def test_any_bytes_are_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, content: bytes
