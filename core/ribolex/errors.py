@@ -80,11 +80,11 @@ class DictionaryNotFoundError(NotFoundError):
     """Raised when there is no such dictionary, or no such version of it.
 
     Attributes:
-        ref: What was asked for, "name" or "name@version".
+        ref: What was asked for, "name" or "name@version"; "" if any would do.
     """
 
-    def __init__(self, ref: str) -> None:
-        super().__init__(f"there is no dictionary {ref!r}")
+    def __init__(self, ref: str, message: str | None = None) -> None:
+        super().__init__(message or f"there is no dictionary {ref!r}")
         self.ref = ref
 
 

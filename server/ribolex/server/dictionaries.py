@@ -146,7 +146,11 @@ def choose_default(registry: FolderRegistry, lm: LanguageModel) -> str:
             continue
         if entry.is_current:
             return entry.name
-    raise DictionaryNotFoundError(f"any for {lm.name}")
+    message = (
+        f"no dictionary here was trained on {lm.name} (weights {lm.digest[:12]}); "
+        "train one with `ribolex train --lm`, or name another registry"
+    )
+    raise DictionaryNotFoundError("", message)
 
 
 def registry_at(path: str) -> FolderRegistry:

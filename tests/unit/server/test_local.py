@@ -67,6 +67,8 @@ def test_what_cannot_be_is_refused(
         LocalEncoder(str(tiny_model), "other", registry=str(tiny_registry))
     with pytest.raises(DictionaryNotFoundError):
         LocalEncoder(str(tiny_model), "nobody", registry=str(tiny_registry))
+    with pytest.raises(DictionaryNotFoundError, match="train one with `ribolex train"):
+        LocalEncoder(str(tiny_model))  # those in the box are for the model in the box
 
 
 def test_activations_are_those_of_the_model(
