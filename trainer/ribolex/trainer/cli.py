@@ -3,10 +3,12 @@
 import typer
 
 from ribolex.trainer.commands.pretrain import pretrain
+from ribolex.trainer.commands.score_lm import score_lm
 from ribolex.trainer.commands.train import train
 
 
 def register(app: typer.Typer) -> None:
-    """Adds `pretrain` and `train` to the command line."""
+    """Adds `pretrain`, `score-lm` and `train` to the command line."""
     app.command()(pretrain)
+    app.command()(score_lm)
     app.command()(train)

@@ -1,0 +1,263 @@
+"""Measures all that the card says of a language model, beside its baselines.
+
+Letters, retrieval and structure, all on families that it never saw. What needs no
+model, and what a random twin gives, is worked out once if the caller keeps it in a
+file. Knows nothing of how figures are shown.
+"""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pydantic import TypeAdapter
+
+from ribolex.dictionary import Dictionary
+from ribolex.lm import LanguageModel, Precision
+from ribolex.rna import Rna, read_alignment_rows, read_rnas
+from ribolex.rna.local_alignment import LETTERS
+from ribolex.trainer.pretraining.breakdown import LetterRow, break_down
+from ribolex.trainer.pretraining.kept import KeptResults
+from ribolex.trainer.pretraining.launch import spread
+from ribolex.trainer.pretraining.objective import PretrainingModel
+from ribolex.trainer.pretraining.probes import (
+    ProbeScore,
+    choose_probe_rnas,
+    probe_layers,
+    probe_windows,
+)
+from ribolex.trainer.pretraining.rankings import (
+    by_codes,
+    by_letters,
+    by_representation,
+    by_words,
+    encode,
+    fit_projection,
+    represent,
+)
+from ribolex.trainer.pretraining.retrieval import (
+    CasePlan,
+    Cases,
+    Ranker,
+    RetrievalScores,
+    build_cases,
+    score_rankings,
+)
+
+log = logging.getLogger(__name__)
+
+SCORES_FILE = "scores.json"
+_WORD_LENGTHS = (4, 5, 6)
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationData:
+    """The tables that a model is measured on."""
+
+    training: Path
+    """RNAs of training families: context models, probes, database."""
+    validation: Path
+    """RNAs of families that the model never saw."""
+    aligned: Path
+    """Alignment rows of the validation families."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationPlan:
+    """How much is measured; the defaults are the card's."""
+
+    cases: CasePlan = CasePlan(n_queries=400)
+    width: int = 64
+    """Dimensions that the representation is projected on."""
+    projection_nucleotides: int = 100_000
+    probe_nucleotides: int = 150_000
+    """Fitted on so many, scored on half as many."""
+    letter_rnas: int | None = None
+    """Validation RNAs whose letters are predicted; None for all that fit."""
+
+
+QUICK = EvaluationPlan(
+    cases=CasePlan(longest=256, n_queries=100, members=8, n_others=1200),
+    projection_nucleotides=20_000,
+    probe_nucleotides=30_000,
+    letter_rnas=300,
+)
+"""Minutes on one core, to compare checkpoints: its figures are not the card's."""
+
+
+@dataclass(frozen=True, slots=True)
+class LmScores:
+    """All that was measured of one model; what `scores.json` holds."""
+
+    name: str
+    digest: str
+    is_quick: bool
+    n_database: int
+    n_nucleotides: int
+    """Of the database."""
+    width: int
+    letters: list[LetterRow]
+    baselines: dict[str, RetrievalScores]
+    """Retrieval without a model, by method."""
+    model: dict[str, RetrievalScores]
+    """Retrieval with the model, by method."""
+    twin: dict[str, RetrievalScores]
+    """The same with a randomly initialised model of the same size."""
+    dictionary: str
+    """Whose codes were aligned; empty if none was given."""
+    window_probe: ProbeScore
+    probes: list[ProbeScore]
+    """Layer by layer."""
+    twin_probes: list[ProbeScore]
+
+
+_SCORES = TypeAdapter(LmScores)
+_adapter = TypeAdapter(dict[str, RetrievalScores])
+_RETRIEVAL = _adapter.validate_json, _adapter.dump_json
+_probe = TypeAdapter(ProbeScore)
+_PROBE = _probe.validate_json, _probe.dump_json
+_probes = TypeAdapter(list[ProbeScore])
+_PROBES = _probes.validate_json, _probes.dump_json
+
+
+def write_scores(path: Path, scores: LmScores) -> None:
+    """Writes scores as JSON."""
+    path.write_bytes(_SCORES.dump_json(scores, indent=1) + b"\n")
+
+
+def read_scores(path: Path) -> LmScores:
+    """Returns the scores that `write_scores` wrote."""
+    return _SCORES.validate_json(path.read_bytes())
+
+
+def evaluate_lm(
+    lm: LanguageModel,
+    twin: LanguageModel,
+    data: EvaluationData,
+    plan: EvaluationPlan,
+    kept: KeptResults,
+    dictionary: Dictionary | None = None,
+) -> LmScores:
+    """Returns everything that is measured of a model.
+
+    Takes minutes (`QUICK`) to an hour (the default plan) on one core.
+
+    Args:
+        lm: the model.
+        twin: its random twin.
+        data: tables to measure on.
+        plan: how much is measured.
+        kept: where results that do not depend on the model's weights are found again.
+        dictionary: whose codes are aligned too; made for this model.
+
+    Raises:
+        CorruptInputError: a table cannot be read, or lacks an alignment row.
+        IncompatibleDictionaryError: the dictionary was made for another model.
+    """
+    training, validation = (
+        list(read_rnas(data.training)),
+        list(read_rnas(data.validation)),
+    )
+    cases = build_cases(
+        training, validation, read_alignment_rows(data.aligned), plan.cases
+    )
+    key = _key(cases, plan)
+    twin_key = f"{key} {twin.digest}"
+    sample = choose_probe_rnas(training, plan.projection_nucleotides, seed=1).sequences
+    fitted, held_out = (
+        choose_probe_rnas(rnas, n, plan.cases.longest)
+        for rnas, n in (
+            (training, plan.probe_nucleotides),
+            (validation, plan.probe_nucleotides // 2),
+        )
+    )
+    layers = list(range(1, lm.config.n_layers + 1))
+    return LmScores(
+        name=lm.name,
+        digest=lm.digest,
+        is_quick=plan is QUICK,
+        n_database=len(cases.database),
+        n_nucleotides=sum(map(len, cases.database)),
+        width=plan.width,
+        letters=break_down(lm, twin, training, _spread(validation, plan.letter_rnas)),
+        baselines=kept.recall(
+            f"baselines {key}", *_RETRIEVAL, lambda: _rank_without_model(cases)
+        ),
+        model=_rank_with(lm, cases, sample, plan, dictionary),
+        twin=kept.recall(
+            f"twin {twin_key}",
+            *_RETRIEVAL,
+            lambda: _rank_with(twin, cases, sample, plan),
+        ),
+        dictionary="" if dictionary is None else dictionary.ref,
+        window_probe=kept.recall(
+            f"windows {key}", *_PROBE, lambda: probe_windows(fitted, held_out)
+        ),
+        probes=probe_layers(lm, fitted, held_out, layers),
+        twin_probes=kept.recall(
+            f"twin probes {twin_key}",
+            *_PROBES,
+            lambda: probe_layers(twin, fitted, held_out, layers),
+        ),
+    )
+
+
+def random_twin(
+    lm: LanguageModel,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    precision: Precision = "float32",
+) -> LanguageModel:
+    """Returns a model of the same sizes with the weights that training begins with."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = PretrainingModel(lm.config, 1, None).network
+    return LanguageModel(network, f"random twin of {lm.name}", device, precision)
+
+
+def _rank_without_model(cases: Cases) -> dict[str, RetrievalScores]:
+    rankers = [by_letters(cases.database)]
+    rankers += [by_words(cases.database, k) for k in _WORD_LENGTHS]
+    return _rank(cases, rankers)
+
+
+def _rank_with(
+    lm: LanguageModel,
+    cases: Cases,
+    sample: Sequence[str],
+    plan: EvaluationPlan,
+    dictionary: Dictionary | None = None,
+) -> dict[str, RetrievalScores]:
+    log.info("reading %d RNAs with %s", len(cases.database), lm.name)
+    projection = fit_projection(lm, sample, plan.width)
+    representation = represent(lm, cases.database, projection)
+    out = _rank(cases, [by_representation(representation)])
+    if dictionary is not None:
+        del representation
+        out |= _rank(cases, [by_codes(encode(lm, dictionary, cases.database))])
+    return out
+
+
+def _rank(cases: Cases, rankers: Sequence[Ranker]) -> dict[str, RetrievalScores]:
+    out: dict[str, RetrievalScores] = {}
+    for ranker in rankers:
+        found = score_rankings(cases, ranker)
+        log.info("ranked by %s", ", ".join(found))
+        out |= found
+    return out
+
+
+def _spread(rnas: Sequence[Rna], n: int | None) -> Sequence[Rna]:
+    return rnas if n is None else spread(rnas, n)
+
+
+def _key(cases: Cases, plan: EvaluationPlan) -> str:
+    """Returns what all results that need no model depend on."""
+    asked = [
+        (case.query, case.excluded.tolist()) for case in (*cases.near, *cases.remote)
+    ]
+    text = f"{asked} {plan} {LETTERS} {' '.join(cases.database)}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
