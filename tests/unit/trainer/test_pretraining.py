@@ -182,6 +182,7 @@ def test_stopped_run_ends_as_the_unbroken_one(tmp_path: Path, processes: int) ->
     log = [json.loads(line) for line in (broken / "log.jsonl").read_text().splitlines()]
     assert log[-1]["tokens"] >= plan.total_tokens
     assert log[-1]["mlm"] < log[0]["mlm"]
+    assert all(line["mlm"] > 1.0 for line in log)  # means, also after a stop
 
 
 def test_written_model_opens_and_its_card_states_what_was_measured(

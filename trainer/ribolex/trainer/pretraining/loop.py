@@ -113,21 +113,19 @@ class Pretraining:
         Blocking. Leaves a checkpoint and, from rank 0, log lines and `model/`.
         """
         started, start_tokens = time.time(), self._n_tokens
-        sums = np.zeros(len(_LOGGED) + 1)
+        rows: list[list[float]] = []
         while self._n_tokens < self._plan.total_tokens:
             losses, n = self._advance()
-            sums += (*losses, losses[_LOGGED.index("contrast")] > 0)
+            rows.append(losses)
             self._step += 1
             self._n_tokens += n
-            if self._step % self._plan.checkpoint_steps == 0:
+            is_last = self._n_tokens >= self._plan.total_tokens
+            if is_last or self._step % self._plan.checkpoint_steps == 0:
                 speed = (self._n_tokens - start_tokens) / (time.time() - started)
-                self._checkpoint(sums, speed)
-                sums[:] = 0
+                self._checkpoint(rows, speed)
+                rows = []
                 if self._is_late(stop_at):
                     break
-        self._checkpoint(
-            sums, (self._n_tokens - start_tokens) / (time.time() - started)
-        )
 
     def _advance(self) -> tuple[list[float], int]:
         batch, plan = self._source.draw(), self._plan
@@ -184,7 +182,7 @@ class Pretraining:
         self._earlier_tokens = state.get("earlier_tokens", 0) + state["n_tokens"]
         log.info("begins after %d tokens of an earlier run", self._earlier_tokens)
 
-    def _checkpoint(self, sums: np.ndarray, tokens_per_s: float) -> None:
+    def _checkpoint(self, rows: list[list[float]], tokens_per_s: float) -> None:
         self._source = self._new_source()
         if self._rank:
             return
@@ -199,12 +197,11 @@ class Pretraining:
         }
         torch.save(state, partial)
         os.replace(partial, file)
-        steps = self._step % self._plan.checkpoint_steps or self._plan.checkpoint_steps
         line = {
             "step": self._step,
             "tokens": self._n_tokens,
             "tokens_per_s": round(tokens_per_s),
-            **_means(sums, steps),
+            **_means(rows),
             **self._score(self._snapshot()),
         }
         with (self._out / LOG_FILE).open("a") as stream:
@@ -217,13 +214,11 @@ class Pretraining:
         return LanguageModel(network, "in training", self._plan.device)
 
 
-def _means(sums: np.ndarray, steps: int) -> dict[str, float]:
+def _means(rows: list[list[float]]) -> dict[str, float]:
     """Returns the mean of each loss, contrast over the batches that have pairs."""
-    counts = {"contrast": max(float(sums[-1]), 1.0)}
-    return {
-        name: round(float(total) / counts.get(name, steps), 4)
-        for name, total in zip(_LOGGED, sums[:-1], strict=True)
-    }
+    by_name = dict(zip(_LOGGED, zip(*rows, strict=True), strict=True))
+    by_name["contrast"] = tuple(x for x in by_name["contrast"] if x) or (0.0,)
+    return {name: round(float(np.mean(x)), 4) for name, x in by_name.items()}
 
 
 class Checkpoint(NamedTuple):
