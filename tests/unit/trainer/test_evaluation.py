@@ -101,13 +101,14 @@ def test_quick_run_leaves_the_card_alone_and_finds_baselines_again(
 ) -> None:
     model = model_copy(tiny_model, tmp_path / "model")
     kept = tmp_path / "kept.json"
-    arguments = [*tables, "--quick", "--keep", str(kept)]
+    arguments = [*tables, "--quick", "--queries", "5", "--keep", str(kept)]
     first = score_lm(model, *arguments)
     assert first.exit_code == 0, first.output
-    assert "Quick figures" in first.output
+    assert "Quick figures" in first.stdout
+    assert "near, 5 of 5 families" in " ".join(first.stdout.split())
     assert (model / "README.md").read_text() == "# A model\n\nAll about it.\n"
     results = kept.read_bytes()
-    assert score_lm(model, *arguments).output == first.output
+    assert score_lm(model, *arguments).stdout == first.stdout
     assert kept.read_bytes() == results
 
 

@@ -1,10 +1,19 @@
 """`ribolex score-lm`: measures a language model and puts the figures on its card."""
 
-import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 
 def score_lm(
@@ -30,6 +39,15 @@ def score_lm(
             help="Few queries, small database, bfloat16 if there is; card untouched.",
         ),
     ] = False,
+    queries: Annotated[
+        int, typer.Option(help="Near queries, and remote ones; 0 for 400, quick 100.")
+    ] = 0,
+    others: Annotated[
+        int,
+        typer.Option(
+            help="RNAs of other families to search; 0 for all, quick 1,200.",
+        ),
+    ] = 0,
     keep: Annotated[
         Path | None,
         typer.Option(help="File in which baselines are kept for the next model."),
@@ -59,17 +77,38 @@ def score_lm(
     from ribolex.trainer.pretraining.kept import KeptResults
     from ribolex.trainer.pretraining.report import put_on_card, render
 
-    logging.basicConfig(level=logging.INFO)
+    plan = QUICK if quick else EvaluationPlan()
+    cases = replace(
+        plan.cases,
+        n_queries=queries or plan.cases.n_queries,
+        n_others=others or plan.cases.n_others,
+    )
     precision: Precision = "auto" if quick else "float32"
     lm = load_lm(model, device=device, precision=precision)
-    scores = evaluate_lm(
-        lm,
-        random_twin(lm, device=device, precision=precision),
-        EvaluationData(training, validation, aligned),
-        QUICK if quick else EvaluationPlan(),
-        KeptResults(keep),
-        None if dictionary is None else load_dictionary(dictionary),
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description:<28}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
     )
+    with Progress(*columns, console=console) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def note(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done)
+
+        scores = evaluate_lm(
+            lm,
+            random_twin(lm, device=device, precision=precision),
+            EvaluationData(training, validation, aligned),
+            replace(plan, cases=cases),
+            KeptResults(keep),
+            None if dictionary is None else load_dictionary(dictionary),
+            note,
+        )
     text = render(scores)
     typer.echo(text)
     if not quick:

@@ -6,9 +6,9 @@ file. Knows nothing of how figures are shown.
 """
 
 import hashlib
-import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -46,8 +46,7 @@ from ribolex.trainer.pretraining.retrieval import (
     score_rankings,
 )
 
-log = logging.getLogger(__name__)
-
+Note = Callable[[str, int, int], None]
 SCORES_FILE = "scores.json"
 _WORD_LENGTHS = (4, 5, 6)
 
@@ -76,6 +75,8 @@ class EvaluationPlan:
     """Fitted on so many, scored on half as many."""
     letter_rnas: int | None = None
     """Validation RNAs whose letters are predicted; None for all that fit."""
+    is_quick: bool = False
+    """Told with the scores: figures to compare models with each other only."""
 
 
 QUICK = EvaluationPlan(
@@ -83,6 +84,7 @@ QUICK = EvaluationPlan(
     projection_nucleotides=20_000,
     probe_nucleotides=30_000,
     letter_rnas=300,
+    is_quick=True,
 )
 """Minutes on one core, to compare checkpoints: its figures are not the card's."""
 
@@ -139,10 +141,11 @@ def evaluate_lm(
     plan: EvaluationPlan,
     kept: KeptResults,
     dictionary: Dictionary | None = None,
+    note: Note | None = None,
 ) -> LmScores:
     """Returns everything that is measured of a model.
 
-    Takes minutes (`QUICK`) to an hour (the default plan) on one core.
+    Takes minutes (`QUICK`) to hours (the default plan) on one core.
 
     Args:
         lm: the model.
@@ -151,19 +154,18 @@ def evaluate_lm(
         plan: how much is measured.
         kept: where results that do not depend on the model's weights are found again.
         dictionary: whose codes are aligned too; made for this model.
+        note: told a stage's name, and how much of it is done of how much.
 
     Raises:
         CorruptInputError: a table cannot be read, or lacks an alignment row.
         IncompatibleDictionaryError: the dictionary was made for another model.
     """
-    training, validation = (
-        list(read_rnas(data.training)),
-        list(read_rnas(data.validation)),
-    )
+    training = list(read_rnas(data.training))
+    validation = list(read_rnas(data.validation))
     cases = build_cases(
         training, validation, read_alignment_rows(data.aligned), plan.cases
     )
-    key = _key(cases, plan)
+    key = _key(data, plan)
     twin_key = f"{key} {twin.digest}"
     sample = choose_probe_rnas(training, plan.projection_nucleotides, seed=1).sequences
     fitted, held_out = (
@@ -177,19 +179,19 @@ def evaluate_lm(
     return LmScores(
         name=lm.name,
         digest=lm.digest,
-        is_quick=plan is QUICK,
+        is_quick=plan.is_quick,
         n_database=len(cases.database),
         n_nucleotides=sum(map(len, cases.database)),
         width=plan.width,
         letters=break_down(lm, twin, training, _spread(validation, plan.letter_rnas)),
         baselines=kept.recall(
-            f"baselines {key}", *_RETRIEVAL, lambda: _rank_without_model(cases)
+            f"baselines {key}", *_RETRIEVAL, lambda: _rank_without_model(cases, note)
         ),
-        model=_rank_with(lm, cases, sample, plan, dictionary),
+        model=_rank_with(lm, cases, sample, plan.width, note, dictionary),
         twin=kept.recall(
             f"twin {twin_key}",
             *_RETRIEVAL,
-            lambda: _rank_with(twin, cases, sample, plan),
+            lambda: _rank_with(twin, cases, sample, plan.width, note),
         ),
         dictionary="" if dictionary is None else dictionary.ref,
         window_probe=kept.recall(
@@ -218,46 +220,49 @@ def random_twin(
     return LanguageModel(network, f"random twin of {lm.name}", device, precision)
 
 
-def _rank_without_model(cases: Cases) -> dict[str, RetrievalScores]:
-    rankers = [by_letters(cases.database)]
-    rankers += [by_words(cases.database, k) for k in _WORD_LENGTHS]
-    return _rank(cases, rankers)
+def _rank_without_model(cases: Cases, note: Note | None) -> dict[str, RetrievalScores]:
+    out = _rank(cases, by_letters(cases.database), "letters", note)
+    for k in _WORD_LENGTHS:
+        out |= _rank(cases, by_words(cases.database, k), f"{k}-mers", note)
+    return out
 
 
 def _rank_with(
     lm: LanguageModel,
     cases: Cases,
     sample: Sequence[str],
-    plan: EvaluationPlan,
+    width: int,
+    note: Note | None,
     dictionary: Dictionary | None = None,
 ) -> dict[str, RetrievalScores]:
-    log.info("reading %d RNAs with %s", len(cases.database), lm.name)
-    projection = fit_projection(lm, sample, plan.width)
-    representation = represent(lm, cases.database, projection)
-    out = _rank(cases, [by_representation(representation)])
+    database = cases.database
+    projection = fit_projection(lm, sample, width)
+    representation = represent(lm, database, projection, _told(f"run {lm.name}", note))
+    out = _rank(cases, by_representation(representation), f"rank by {lm.name}", note)
     if dictionary is not None:
         del representation
-        out |= _rank(cases, [by_codes(encode(lm, dictionary, cases.database))])
+        codes = encode(lm, dictionary, database, _told("encode", note))
+        out |= _rank(cases, by_codes(codes), "rank by codes", note)
     return out
 
 
-def _rank(cases: Cases, rankers: Sequence[Ranker]) -> dict[str, RetrievalScores]:
-    out: dict[str, RetrievalScores] = {}
-    for ranker in rankers:
-        found = score_rankings(cases, ranker)
-        log.info("ranked by %s", ", ".join(found))
-        out |= found
-    return out
+def _rank(
+    cases: Cases, ranker: Ranker, stage: str, note: Note | None
+) -> dict[str, RetrievalScores]:
+    return score_rankings(cases, ranker, _told(stage, note))
+
+
+def _told(stage: str, note: Note | None) -> Callable[[int, int], None] | None:
+    return None if note is None else partial(note, stage)
 
 
 def _spread(rnas: Sequence[Rna], n: int | None) -> Sequence[Rna]:
     return rnas if n is None else spread(rnas, n)
 
 
-def _key(cases: Cases, plan: EvaluationPlan) -> str:
+def _key(data: EvaluationData, plan: EvaluationPlan) -> str:
     """Returns what all results that need no model depend on."""
-    asked = [
-        (case.query, case.excluded.tolist()) for case in (*cases.near, *cases.remote)
-    ]
-    text = f"{asked} {plan} {LETTERS} {' '.join(cases.database)}"
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    digest = hashlib.sha256(f"{plan} {LETTERS}".encode())
+    for path in (data.training, data.validation, data.aligned):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
