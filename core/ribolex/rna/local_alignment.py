@@ -62,7 +62,7 @@ class AlignmentScoring:
 
         The order is A, C, G, U, unknown, and for targets padding.
         """
-        table = np.full((5, 6), self.transversion)
+        table = np.full((5, 6), self.transversion, np.float64)
         table[[0, 1, 2, 3], [2, 3, 0, 1]] = self.transition
         table[range(4), range(4)] = self.match
         table[UNKNOWN] = table[:, UNKNOWN] = 0.0

@@ -133,6 +133,12 @@ def test_a_gap_costs_its_opening_and_each_further_nucleotide() -> None:
     assert scores[0, 0, 0] == pytest.approx(24 - 2.4 - 2 * 0.45, abs=1e-5)
 
 
+def test_whole_numbers_score_as_well() -> None:
+    one = NucleotideArrays.of_sequences(["ACGU"])
+    scores = local_scores(one, one, [AlignmentScoring(2, -1, -1, offset=-0.5)])
+    assert scores[0, 0, 0] == 6
+
+
 def test_length_correction_divides_by_the_log_of_the_target() -> None:
     corrected = correct_for_length(np.full((1, 2), 10.0), np.array([100, 10_000]))
     assert corrected[0] == pytest.approx([10 / math.log(100), 10 / math.log(10_000)])

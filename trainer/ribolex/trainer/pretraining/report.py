@@ -72,10 +72,11 @@ def _letters(rows: Sequence[LetterRow]) -> list[str]:
     return [
         _wrap(
             f"""Cross-entropy in nats (letters right). 15 % of the letters are chosen
-            and, for the model, spoiled as in training or all masked. The context
-            model sees the true letters on both sides, {reach} a side, the best of 0
-            to 4. Paired and unpaired letters are those of RNAs whose consensus
-            structure keeps a pair."""
+            and, for the model, spoiled as in training or all masked. The model and
+            its twin choose among all 22 tokens, the context model and the unigram
+            among A, C, G and U. The context model sees the true letters on both
+            sides, {reach} a side, the best of 0 to 4. Paired and unpaired letters
+            are those of RNAs whose consensus structure keeps a pair."""
         ),
         "",
         "| letters | n | spoiled | all masked | context model | unigram "
