@@ -7,10 +7,11 @@ from ribolex.errors import CorruptInputError
 from ribolex.lm import LanguageModel
 from ribolex.rna import AlignmentRow, Rna
 from ribolex.trainer.pretraining.rankings import (
+    by_alignment,
     by_letters,
-    by_representation,
+    by_means,
     by_words,
-    fit_projection,
+    fit_projections,
     represent,
 )
 from ribolex.trainer.pretraining.retrieval import (
@@ -208,16 +209,32 @@ def test_representation_is_aligned_alone_with_letters_and_averaged(
     lm: LanguageModel,
 ) -> None:
     cases = relatives_and_strangers()
-    projection = fit_projection(lm, [rna.sequence for rna in drawn_rnas(30)], 8)
-    representation = represent(lm, cases.database, projection)
-    vectors = representation.arrays.vectors
-    assert isinstance(vectors, np.ndarray)
-    norms = np.linalg.norm(vectors.astype(np.float32), axis=1)
-    np.testing.assert_allclose(norms, 1, atol=2e-3)
-    scores = score_rankings(cases, by_representation(representation))
-    assert scores["representation and letters, aligned"].near.p_at_1 > 0.9
-    assert set(scores) == {
-        "representation, aligned",
-        "representation and letters, aligned",
-        "representation, mean over the RNA, cosine",
-    }
+    sample = [rna.sequence for rna in drawn_rnas(30)]
+    projections = fit_projections(lm, sample, 8, 3)
+    (white, plain), means = represent(lm, cases.database, projections)
+    for arrays, width in ((white, 8), (plain, 3)):
+        vectors = arrays.vectors
+        assert isinstance(vectors, np.ndarray)
+        assert vectors.shape[1] == width
+        norms = np.linalg.norm(vectors.astype(np.float32), axis=1)
+        np.testing.assert_allclose(norms, 1, atol=2e-3)
+    aligned = score_rankings(cases, by_alignment(white, "model"))
+    assert aligned["model and letters, aligned"].near.p_at_1 > 0.9
+    assert set(aligned) == {"model, aligned", "model and letters, aligned"}
+    assert list(score_rankings(cases, by_means(means, "model"))) == [
+        "model, mean over the RNA, cosine"
+    ]
+
+
+def test_whitened_components_all_vary_alike(lm: LanguageModel) -> None:
+    sample = [rna.sequence for rna in drawn_rnas(30)]
+    white, plain = fit_projections(lm, sample, 6, 6)
+    layer = lm.config.n_layers
+    rows = np.concatenate([x[layer] for x in lm.activations(sample, [layer])])
+    for projection, is_even in ((white, True), (plain, False)):
+        projected = (rows - projection.mean) @ projection.directions
+        covariance = np.cov(projected.T)
+        is_one = np.allclose(np.diag(covariance), 1, atol=0.02)
+        assert is_one is is_even
+        off = covariance - np.diag(np.diag(covariance))
+        assert np.abs(off).max() < 0.01

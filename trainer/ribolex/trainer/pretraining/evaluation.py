@@ -29,12 +29,12 @@ from ribolex.trainer.pretraining.probes import (
     probe_windows,
 )
 from ribolex.trainer.pretraining.rankings import (
-    by_codes,
+    by_alignment,
     by_letters,
-    by_representation,
+    by_means,
     by_words,
     encode,
-    fit_projection,
+    fit_projections,
     represent,
 )
 from ribolex.trainer.pretraining.retrieval import (
@@ -48,6 +48,7 @@ from ribolex.trainer.pretraining.retrieval import (
 
 Note = Callable[[str, int, int], None]
 SCORES_FILE = "scores.json"
+_NAME = "representation"
 _WORD_LENGTHS = (4, 5, 6)
 
 
@@ -68,8 +69,10 @@ class EvaluationPlan:
     """How much is measured; the defaults are the card's."""
 
     cases: CasePlan = CasePlan(n_queries=400)
-    width: int = 64
-    """Dimensions that the representation is projected on."""
+    width: int = 96
+    """Whitened principal components that the representation is projected on."""
+    plain_width: int = 8
+    """Components of the random twin that are aligned as they are, too."""
     projection_nucleotides: int = 100_000
     probe_nucleotides: int = 150_000
     """Fitted on so many, scored on half as many."""
@@ -100,6 +103,9 @@ class LmScores:
     n_nucleotides: int
     """Of the database."""
     width: int
+    """Whitened components that were aligned."""
+    plain_width: int
+    """Components of the twin that were aligned not whitened."""
     letters: list[LetterRow]
     baselines: dict[str, RetrievalScores]
     """Retrieval without a model, by method."""
@@ -183,15 +189,16 @@ def evaluate_lm(
         n_database=len(cases.database),
         n_nucleotides=sum(map(len, cases.database)),
         width=plan.width,
+        plain_width=plan.plain_width,
         letters=break_down(lm, twin, training, _spread(validation, plan.letter_rnas)),
         baselines=kept.recall(
             f"baselines {key}", *_RETRIEVAL, lambda: _rank_without_model(cases, note)
         ),
-        model=_rank_with(lm, cases, sample, plan.width, note, dictionary),
+        model=_rank_with_model(lm, cases, sample, plan, note, dictionary),
         twin=kept.recall(
             f"twin {twin_key}",
             *_RETRIEVAL,
-            lambda: _rank_with(twin, cases, sample, plan.width, note),
+            lambda: _rank_with_twin(twin, cases, sample, plan, note),
         ),
         dictionary="" if dictionary is None else dictionary.ref,
         window_probe=kept.recall(
@@ -227,23 +234,47 @@ def _rank_without_model(cases: Cases, note: Note | None) -> dict[str, RetrievalS
     return out
 
 
-def _rank_with(
+def _rank_with_model(
     lm: LanguageModel,
     cases: Cases,
     sample: Sequence[str],
-    width: int,
+    plan: EvaluationPlan,
     note: Note | None,
-    dictionary: Dictionary | None = None,
+    dictionary: Dictionary | None,
 ) -> dict[str, RetrievalScores]:
-    database = cases.database
-    projection = fit_projection(lm, sample, width)
-    representation = represent(lm, database, projection, _told(f"run {lm.name}", note))
-    out = _rank(cases, by_representation(representation), f"rank by {lm.name}", note)
+    white, _ = fit_projections(lm, sample, plan.width, plan.plain_width)
+    told = _told(f"run {lm.name}", note)
+    (arrays,), means = represent(lm, cases.database, [white], told)
+    stage = f"rank by {lm.name}"
+    out = _rank(cases, by_alignment(arrays, _NAME), stage, note)
+    out |= _rank(cases, by_means(means, _NAME), f"{stage}, means", note)
     if dictionary is not None:
-        del representation
-        codes = encode(lm, dictionary, database, _told("encode", note))
-        out |= _rank(cases, by_codes(codes), "rank by codes", note)
+        del arrays
+        codes = encode(lm, dictionary, cases.database, _told("encode", note))
+        out |= _rank(cases, by_alignment(codes, "codes"), "rank by codes", note)
     return out
+
+
+def _rank_with_twin(
+    twin: LanguageModel,
+    cases: Cases,
+    sample: Sequence[str],
+    plan: EvaluationPlan,
+    note: Note | None,
+) -> dict[str, RetrievalScores]:
+    """Returns the scores of what the model is put to, and of fewer plain components.
+
+    The first few components of a random network are all that varies: they tell the
+    letter. Aligned as they are, they are letters by another name, and a rival.
+    """
+    projections = fit_projections(twin, sample, plan.width, plan.plain_width)
+    told = _told(f"run {twin.name}", note)
+    (white, plain), means = represent(twin, cases.database, projections, told)
+    stage = f"rank by {twin.name}"
+    out = _rank(cases, by_alignment(white, _NAME), stage, note)
+    out |= _rank(cases, by_means(means, _NAME), f"{stage}, means", note)
+    plain_name = f"{_NAME} not whitened"
+    return out | _rank(cases, by_alignment(plain, plain_name), f"{stage}, plain", note)
 
 
 def _rank(

@@ -30,6 +30,7 @@ from ribolex.trainer.pretraining.retrieval import Ranker
 
 _RNAS_A_PART = 512
 _VALUES_A_NUCLEOTIDE = 8
+_SMALLEST_VARIANCE = 1e-6
 
 Note = Callable[[int, int], None]
 
@@ -83,17 +84,22 @@ def by_words(database: Sequence[str], k: int) -> Ranker:
 
 
 class Projection(NamedTuple):
-    """The directions in which a model's representation varies most."""
+    """Directions that a model's representation is projected on."""
 
     mean: Float32[np.ndarray, " d_model"]
     directions: Float32[np.ndarray, "d_model width"]
-    """Orthonormal columns."""
+    """Orthogonal columns."""
 
 
-def fit_projection(
-    lm: LanguageModel, training: Sequence[str], width: int
-) -> Projection:
-    """Returns the principal components of the representation of training RNAs."""
+def fit_projections(
+    lm: LanguageModel, training: Sequence[str], width: int, plain_width: int
+) -> tuple[Projection, Projection]:
+    """Returns the principal components of the representation of training RNAs.
+
+    Whitened ones first (each of variance 1), then fewer as they are. Whitening lets
+    directions that vary little count as much as those that vary most, which
+    tell little more than the letter.
+    """
     layer = lm.config.n_layers
     total, n = np.zeros(lm.config.d_model), 0
     squares = np.zeros((lm.config.d_model, lm.config.d_model))
@@ -104,16 +110,23 @@ def fit_projection(
         squares += rows.T @ rows
         n += len(rows)
     mean = total / n
-    _, vectors = np.linalg.eigh(squares / n - np.outer(mean, mean))
-    directions = np.ascontiguousarray(vectors[:, ::-1][:, :width])
-    return Projection(mean.astype(np.float32), directions.astype(np.float32))
+    variances, vectors = np.linalg.eigh(squares / n - np.outer(mean, mean))
+    variances, vectors = variances[::-1], vectors[:, ::-1]
+    floor = _SMALLEST_VARIANCE * variances[0]
+    whitened = vectors / np.sqrt(np.maximum(variances, floor))
+    kept = whitened[:, :width], vectors[:, :plain_width]
+    white, plain = (
+        Projection(mean.astype(np.float32), np.ascontiguousarray(x).astype(np.float32))
+        for x in kept
+    )
+    return white, plain
 
 
 class Representation(NamedTuple):
     """What a model makes of a database."""
 
-    arrays: NucleotideArrays
-    """Vectors: centred, projected, of length 1, float16."""
+    arrays: Sequence[NucleotideArrays]
+    """One for each projection; vectors centred, projected, of length 1, float16."""
     means: Float32[np.ndarray, "rna d_model"]
     """Mean over an RNA's nucleotides, centred, of length 1."""
 
@@ -121,35 +134,45 @@ class Representation(NamedTuple):
 def represent(
     lm: LanguageModel,
     database: Sequence[str],
-    projection: Projection,
+    projections: Sequence[Projection],
     note: Note | None = None,
 ) -> Representation:
-    """Returns the last layer's representation of every RNA of the database."""
+    """Returns the last layer's representation of every RNA of the database.
+
+    Args:
+        lm: the model.
+        database: RNAs.
+        projections: one or more of this model.
+        note: told how many of how many RNAs are done.
+    """
     layer = lm.config.n_layers
     n_nucleotides = sum(map(len, database))
-    vectors = np.empty((n_nucleotides, projection.directions.shape[1]), np.float16)
+    vectors = [
+        np.empty((n_nucleotides, projection.directions.shape[1]), np.float16)
+        for projection in projections
+    ]
     means = np.empty((len(database), lm.config.d_model), np.float32)
     at = 0
     for start in range(0, len(database), _RNAS_A_PART):
         part = lm.activations(database[start : start + _RNAS_A_PART], [layer])
         for rna, layers in enumerate(part, start):
-            centred = layers[layer] - projection.mean
+            centred = layers[layer] - projections[0].mean
             means[rna] = centred.mean(axis=0)
-            vectors[at : at + len(centred)] = _unit(centred @ projection.directions)
+            for own, projection in zip(vectors, projections, strict=True):
+                projected = _unit(centred @ projection.directions)
+                own[at : at + len(centred)] = projected
             at += len(centred)
         if note is not None:
             note(start + len(part), len(database))
-    return Representation(
-        NucleotideArrays.of_sequences(database, vectors), _unit(means)
-    )
+    arrays = [NucleotideArrays.of_sequences(database, own) for own in vectors]
+    return Representation(arrays, _unit(means))
 
 
-def by_representation(representation: Representation) -> Ranker:
-    """Returns local alignment of the representation, alone and with letters; means.
+def by_alignment(arrays: NucleotideArrays, name: str) -> Ranker:
+    """Returns local alignment of vectors, alone and with letters.
 
-    Alignment scores are evened out for length.
+    Scores are evened out for length.
     """
-    arrays, means = representation
 
     def rank(
         queries: Int64[np.ndarray, " query"],
@@ -158,11 +181,18 @@ def by_representation(representation: Representation) -> Ranker:
             arrays.take(queries), arrays, [VECTORS, LETTERS_WITH_VECTORS]
         )
         alone, with_letters = correct_for_length(scores, arrays.lengths)
-        return {
-            "representation, aligned": alone,
-            "representation and letters, aligned": with_letters,
-            "representation, mean over the RNA, cosine": means[queries] @ means.T,
-        }
+        return {f"{name}, aligned": alone, f"{name} and letters, aligned": with_letters}
+
+    return rank
+
+
+def by_means(means: Float32[np.ndarray, "rna d_model"], name: str) -> Ranker:
+    """Returns the cosine of RNAs' mean vectors, which have length 1."""
+
+    def rank(
+        queries: Int64[np.ndarray, " query"],
+    ) -> dict[str, Float32[np.ndarray, "query rna"]]:
+        return {f"{name}, mean over the RNA, cosine": means[queries] @ means.T}
 
     return rank
 
@@ -205,21 +235,6 @@ def encode(
         indptr, flat.ravel(), np.concatenate(values).ravel(), dictionary.sae.n_features
     )
     return NucleotideArrays.of_sequences(database, vectors)
-
-
-def by_codes(arrays: NucleotideArrays) -> Ranker:
-    """Returns local alignment of codes, alone and with letters, evened for length."""
-
-    def rank(
-        queries: Int64[np.ndarray, " query"],
-    ) -> dict[str, Float32[np.ndarray, "query rna"]]:
-        scores = local_scores(
-            arrays.take(queries), arrays, [VECTORS, LETTERS_WITH_VECTORS]
-        )
-        alone, with_letters = correct_for_length(scores, arrays.lengths)
-        return {"codes, aligned": alone, "codes and letters, aligned": with_letters}
-
-    return rank
 
 
 def _unit(rows: Float[np.ndarray, "row width"]) -> Float32[np.ndarray, "row width"]:

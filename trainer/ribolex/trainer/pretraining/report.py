@@ -128,8 +128,10 @@ def _retrieval(scores: LmScores) -> list[str]:
             more taken out. Means over families. P@1: the first hit is of the
             family; R@10: share of the relatives among the first 10 hits, of as many
             as fit; mAP: of the first 100 hits. Aligned: local alignment, score /
-            log length; the representation is projected on {scores.width} principal
-            components of training RNAs. Where the card gives alignment contrast a
+            log length; the representation is projected on {scores.width} whitened
+            principal components of training RNAs, the random twin's on its first
+            {scores.plain_width} as they are, too: those tell little more than the
+            letter. Where the card gives alignment contrast a
             weight, the columns of training families were taught: that relatives are
             found is learned of that lesson."""
         ),
@@ -217,10 +219,9 @@ def _probe_contests(scores: LmScores) -> Iterator[_Contest]:
 
 
 def _retrieval_contests(scores: LmScores) -> Iterator[_Contest]:
+    rivals = dict(scores.baselines)
+    rivals |= {_TWIN + name: found for name, found in scores.twin.items()}
     for name, found in scores.model.items():
-        rivals = dict(scores.baselines)
-        if name in scores.twin:
-            rivals["the random twin"] = scores.twin[name]
         for case in ("near", "remote"):
             yield _Contest(
                 f"{name[0].upper()}{name[1:]}, {case}, mAP",
