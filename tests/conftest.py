@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,14 +85,15 @@ def random_dictionary(seed: int, lm_digest: str) -> dict[str, Any]:
         [Evidence("type:tRNA", "enrichment", 3.0, 0.01, 1.0, 25, 4)]
     )
     examples = examples_json([Example("ex", 2.5, (0, 3), "ACGU", {"family": "tRNA"})])
-    features = FeatureTable(
-        density,
-        mean,
-        largest,
-        idf,
-        tuple(f"feature {i} of seed {seed}" for i in range(N_FEATURES)),
-        (evidence,) * N_FEATURES,
-        (examples,) * N_FEATURES,
+    features = replace(
+        FeatureTable.blank(N_FEATURES),
+        density=density,
+        mean_activation=mean,
+        max_activation=largest,
+        idf=idf,
+        label=tuple(f"feature {i} of seed {seed}" for i in range(N_FEATURES)),
+        evidence=(evidence,) * N_FEATURES,
+        examples=(examples,) * N_FEATURES,
     )
     top = sae.encode(torch.randn(4, 32, generator=generator))
     codes = Codes.from_topk(top.indices.numpy(), top.values.numpy(), N_FEATURES)

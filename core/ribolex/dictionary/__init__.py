@@ -14,10 +14,16 @@ from ribolex.dictionary.artefact import (
 )
 from ribolex.dictionary.codes import Codes, SequenceCode, keep_strongest
 from ribolex.dictionary.features import Evidence, Example, FeatureTable
-from ribolex.dictionary.identity import Gate, Identity, Manifest, Standardisation
+from ribolex.dictionary.identity import (
+    Gate,
+    Identity,
+    Manifest,
+    Standardisation,
+    Target,
+)
 from ribolex.dictionary.panel import Panel, PanelAgreement
 from ribolex.dictionary.pooling import Damping, Pooling, pool, weigh
-from ribolex.dictionary.sae import Sae, TopK, fvu, squares
+from ribolex.dictionary.sae import Moments, Sae, TopK, fvu, squares
 
 __all__ = [
     "Codes",
@@ -29,12 +35,14 @@ __all__ = [
     "Gate",
     "Identity",
     "Manifest",
+    "Moments",
     "Panel",
     "PanelAgreement",
     "Pooling",
     "Sae",
     "SequenceCode",
     "Standardisation",
+    "Target",
     "TopK",
     "fvu",
     "keep_strongest",

@@ -3,6 +3,7 @@
     cfg.json, sae_weights.safetensors   the weights in SAELens' layout
     features.parquet                    what is known about each feature
     panel.safetensors                   RNAs with the codes they must give
+    README.md, evaluation.json          the card, and all that was measured; optional
     dictionary.json                     identity, and size and SHA-256 of the others
 
 Knows nothing of versions, current or otherwise, beyond the number it is told.
@@ -13,6 +14,7 @@ import json
 import os
 import shutil
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +34,10 @@ CONFIG_FILE = "cfg.json"
 WEIGHTS_FILE = "sae_weights.safetensors"
 FEATURES_FILE = "features.parquet"
 PANEL_FILE = "panel.safetensors"
+CARD_FILE = "README.md"
+EVALUATION_FILE = "evaluation.json"
 FILES = (CONFIG_FILE, WEIGHTS_FILE, FEATURES_FILE, PANEL_FILE)
+EXTRAS = (CARD_FILE, EVALUATION_FILE)
 
 _SAELENS_VERSION = "6.54.0"
 """Files without a version >= 6 are rewritten by SAELens as it opens them."""
@@ -58,8 +63,10 @@ class Dictionary:
 
     @property
     def mean(self) -> Tensor:
-        """The mean activation that FVU is measured from: [d_in], float32, CPU."""
-        return torch.tensor(self.identity.standardisation.mean)
+        """The mean of what is rebuilt, which FVU is measured from: float32, CPU."""
+        target = self.identity.target
+        source = self.identity.standardisation
+        return torch.tensor((target.standardisation if target else source).mean)
 
 
 def write_dictionary(
@@ -71,6 +78,7 @@ def write_dictionary(
     features: FeatureTable,
     panel: Panel,
     version: int = 0,
+    extras: Mapping[str, bytes] | None = None,
 ) -> Manifest:
     """Writes a dictionary's folder; a reader sees all of it or nothing.
 
@@ -82,10 +90,13 @@ def write_dictionary(
         features: one row a feature.
         panel: RNAs with their codes.
         version: 0 where a registry is to give one.
+        extras: contents of files that may be absent, those of `EXTRAS`, by name.
 
     Raises:
         DictionaryExistsError: something is at `path`.
     """
+    extras = extras or {}
+    assert extras.keys() <= set(EXTRAS)
     if path.exists():
         raise DictionaryExistsError(str(path))
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
@@ -97,7 +108,9 @@ def write_dictionary(
         (temporary / WEIGHTS_FILE).write_bytes(save(_tensors(sae)))
         write_features(temporary / FEATURES_FILE, features)
         write_panel(temporary / PANEL_FILE, panel)
-        files = {name: _describe(temporary / name) for name in FILES}
+        for extra, content in extras.items():
+            (temporary / extra).write_bytes(content)
+        files = {name: _describe(temporary / name) for name in (*FILES, *extras)}
         manifest = Manifest.of(name, version, identity, files)
         seal(temporary, manifest, path)
     except BaseException:
@@ -108,7 +121,7 @@ def write_dictionary(
 
 def seal(folder: Path, manifest: Manifest, path: Path) -> None:
     """Puts a folder with its manifest, written last, under its name for good."""
-    for name in FILES:
+    for name in manifest.files:
         _sync(folder / name)
     (folder / MANIFEST_FILE).write_bytes(manifest.to_bytes())
     _sync(folder / MANIFEST_FILE)
@@ -163,8 +176,15 @@ def load_dictionary(path: Path) -> Dictionary:
 
 
 def _saelens_config(sae: Sae, identity: Identity) -> dict[str, object]:
+    own: dict[str, object] = {"k": sae.k, "rescale_acts_by_decoder_norm": False}
+    if sae.threshold is not None:
+        own = {}
+    architecture: str = sae.architecture
+    if identity.target is not None:
+        assert sae.threshold is not None  # SAELens knows no TopK transcoder
+        architecture, own = "jumprelu_transcoder", {"d_out": sae.d_out}
     return {
-        "architecture": sae.architecture,
+        "architecture": architecture,
         "d_in": sae.d_in,
         "d_sae": sae.n_features,
         "dtype": "float32",
@@ -172,8 +192,7 @@ def _saelens_config(sae: Sae, identity: Identity) -> dict[str, object]:
         "apply_b_dec_to_input": False,
         "normalize_activations": "none",
         "reshape_activations": "none",
-        "k": sae.k,
-        "rescale_acts_by_decoder_norm": False,
+        **own,
         "metadata": {
             "sae_lens_version": _SAELENS_VERSION,
             "model_name": identity.lm_name,
@@ -185,6 +204,8 @@ def _saelens_config(sae: Sae, identity: Identity) -> dict[str, object]:
 def _tensors(sae: Sae) -> dict[str, Tensor]:
     weights = {"W_enc": sae.W_enc, "b_enc": sae.b_enc, "W_dec": sae.W_dec}
     weights["b_dec"] = sae.b_dec
+    if sae.threshold is not None:
+        weights["threshold"] = sae.threshold
     return {
         name: tensor.detach().cpu().float().contiguous()
         for name, tensor in weights.items()
@@ -204,10 +225,12 @@ def _read_sae(path: Path, identity: Identity) -> Sae:
         "W_dec": (n_features, d_in),
         "b_dec": (d_in,),
     }
+    if identity.activation == "jumprelu":
+        shapes["threshold"] = (n_features,)
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if found != shapes:
         raise CorruptArtefactError(file, f"holds {found}, expected {shapes}")
-    return Sae(**tensors, k=identity.k, architecture=identity.activation)
+    return Sae(**tensors, k=identity.k)
 
 
 def _describe(file: Path) -> FileEntry:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Float32
+from jaxtyping import Float32, Int32
 from pydantic import TypeAdapter
 
 from ribolex.errors import CorruptArtefactError
@@ -68,6 +68,18 @@ class FeatureTable:
     """JSON, strongest first; `evidence_of` reads it."""
     examples: Sequence[str]
     """JSON, strongest first; `examples_of` reads it."""
+    ancestor: Int32[np.ndarray, " n_features"]
+    """Feature of the ancestor (`Identity.ancestor`) that it goes on; -1 for none."""
+    ancestor_confidence: Float32[np.ndarray, " n_features"]
+    """How sure that is, 0..1; 0 where there is none."""
+
+    @classmethod
+    def blank(cls, n_features: int) -> "FeatureTable":
+        """Returns a table of which nothing is known but the number of features."""
+        zeros, texts = np.zeros(n_features, np.float32), ("",) * n_features
+        nobody = np.full(n_features, -1, np.int32)
+        lists = ("[]",) * n_features
+        return cls(zeros, zeros, zeros, zeros, texts, lists, lists, nobody, zeros)
 
     def __len__(self) -> int:
         return len(self.density)
@@ -93,12 +105,14 @@ def examples_json(examples: Sequence[Example]) -> str:
 
 _NUMBERS = ("density", "mean_activation", "max_activation", "idf")
 _TEXTS = ("label", "evidence", "examples")
+_LINEAGE = ("ancestor", "ancestor_confidence")
 
 
 def write_features(path: Path, features: FeatureTable) -> None:
     """Writes the table as Parquet."""
     columns = {name: pa.array(getattr(features, name)) for name in _NUMBERS}
     columns |= {name: pa.array(getattr(features, name), pa.string()) for name in _TEXTS}
+    columns |= {name: pa.array(getattr(features, name)) for name in _LINEAGE}
     ids = pa.array(np.arange(len(features), dtype=np.uint32))
     pq.write_table(pa.table({"feature": ids, **columns}), path, compression="zstd")
 
@@ -110,9 +124,11 @@ def read_features(path: Path) -> FeatureTable:
         CorruptArtefactError: it is not such a table.
     """
     try:
-        table = pq.read_table(path, columns=[*_NUMBERS, *_TEXTS])
+        table = pq.read_table(path, columns=[*_NUMBERS, *_TEXTS, *_LINEAGE])
     except (pa.ArrowException, KeyError, OSError) as error:
         raise CorruptArtefactError(path, "is no table of features") from error
     columns = [table[name].to_numpy().astype(np.float32) for name in _NUMBERS]
     columns += [tuple(table[name].to_pylist()) for name in _TEXTS]
+    columns.append(table["ancestor"].to_numpy().astype(np.int32))
+    columns.append(table["ancestor_confidence"].to_numpy().astype(np.float32))
     return FeatureTable(*columns)

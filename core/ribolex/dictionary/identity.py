@@ -14,12 +14,13 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from ribolex.errors import CorruptArtefactError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 Hook = Literal["normed", "raw"]
 Level = Literal["nucleotide", "sequence"]
-Kind = Literal["sae"]
-ActivationFunction = Literal["topk"]
+Kind = Literal["sae", "transcoder"]
+ActivationFunction = Literal["topk", "jumprelu"]
+Bound = Literal["at_most", "at_least"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,26 @@ class Gate:
     metric: str
     limit: float
     got: float
+    bound: Bound = "at_most"
+    """On which side of the limit it must be."""
+
+    @property
+    def is_met(self) -> bool:
+        """Whether it holds; not if nothing sensible was measured (NaN)."""
+        if self.bound == "at_least":
+            return self.got >= self.limit
+        return self.got <= self.limit
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a transcoder rebuilds, where that is not what it reads."""
+
+    layer: int
+    """Counted from 1."""
+    is_difference: bool
+    """Whether it is that layer's activation less the one that is read."""
+    standardisation: Standardisation
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +78,7 @@ class Identity:
     kind: Kind
     activation: ActivationFunction
     k: int
+    """Most features that fire for a nucleotide."""
     d_in: int
     n_features: int
     standardisation: Standardisation
@@ -68,6 +90,10 @@ class Identity:
     metrics: Mapping[str, float] = field(default_factory=dict)
     """On held-out RNAs: "fvu", "l0", "dead_fraction" and others."""
     gates: tuple[Gate, ...] = ()
+    target: Target | None = None
+    """Of a transcoder only."""
+    ancestor: str = ""
+    """Content id of the version that this one's lineage goes back to, if any."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,18 @@ from jaxtyping import Float, Float32, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-Architecture = Literal["topk"]
+Architecture = Literal["topk", "jumprelu"]
 
 _MAX_SCORES = 1 << 24
 """Encoder outputs held at a time, 64 MB: past the caches more is no faster."""
+
+
+class Moments(NamedTuple):
+    """Mean and standard deviation of every dimension of activations."""
+
+    mean: Float32[Tensor, " d_in"]
+    sigma: Float32[Tensor, " d_in"]
+    """> 0."""
 
 
 class TopK(NamedTuple):
@@ -30,23 +38,39 @@ class TopK(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Sae:
-    """A TopK autoencoder (Gao et al. 2024, arXiv 2406.04093), read-only.
+    """A sparse autoencoder, or a transcoder, at inference; read-only.
 
-    encode(x) = the k largest of relu(x W_enc + b_enc); decode(f) = f W_dec + b_dec.
+    encode(x) = the k largest of s = relu(x W_enc + b_enc); with thresholds, the k
+    largest of those s that are above their feature's. decode(f) = f W_dec + b_dec.
+    That is TopK (Gao et al. 2024, arXiv 2406.04093), and with thresholds JumpReLU
+    (Rajamanoharan et al. 2024, arXiv 2407.14435), which is how whatever was trained
+    with a batch-wide choice is run one nucleotide at a time; a threshold of 0 is ReLU.
     Whatever was done to activations in training is folded into the weights. May be
     used from several threads.
     """
 
     W_enc: Float32[Tensor, "d_in d_sae"]
     b_enc: Float32[Tensor, " d_sae"]
-    W_dec: Float32[Tensor, "d_sae d_in"]
-    b_dec: Float32[Tensor, " d_in"]
+    W_dec: Float32[Tensor, "d_sae d_out"]
+    b_dec: Float32[Tensor, " d_out"]
     k: int
-    architecture: Architecture = "topk"
+    """Most features that fire for a nucleotide."""
+    threshold: Float32[Tensor, " d_sae"] | None = None
+    """>= 0; a feature fires above it."""
+
+    @property
+    def architecture(self) -> Architecture:
+        """How it decides which features fire, in SAELens' word."""
+        return "topk" if self.threshold is None else "jumprelu"
 
     @property
     def d_in(self) -> int:
-        """Width of the activations."""
+        """Width of the activations that it reads."""
+        return len(self.W_enc)
+
+    @property
+    def d_out(self) -> int:
+        """Width of the activations that it rebuilds."""
         return len(self.b_dec)
 
     @property
@@ -62,30 +86,32 @@ class Sae:
             b_enc=self.b_enc.to(device),
             W_dec=self.W_dec.to(device),
             b_dec=self.b_dec.to(device),
+            threshold=None if self.threshold is None else self.threshold.to(device),
         )
 
-    def fold(
-        self, mean: Float32[Tensor, " d_in"], sigma: Float32[Tensor, " d_in"]
-    ) -> "Sae":
-        """Returns the autoencoder that reads activations as they are.
+    def fold(self, source: Moments, target: Moments | None = None) -> "Sae":
+        """Returns the autoencoder that reads and gives activations as they are.
 
         Args:
-            mean: what was subtracted from activations before this one saw them.
-            sigma: what they were then divided by, > 0.
+            source: what activations were shifted and scaled by before it saw them.
+            target: the same of what it rebuilds; None if that is what it reads.
 
         Returns:
             Weights with which code and error are exactly the same: W_enc / sigma,
-            b_enc - (W_enc / sigma)^T mean, W_dec * sigma, b_dec * sigma + mean, worked
-            out in float64.
+            b_enc - (W_enc / sigma)^T mean, W_dec * sigma, b_dec * sigma + mean (the
+            last two with the target's), worked out in float64. Thresholds stay: what
+            is compared with them stays.
         """
-        mean, sigma = mean.double(), sigma.double()
+        mean, sigma = source.mean.double(), source.sigma.double()
+        if target is None:
+            target = source
         w_enc = self.W_enc.double() / sigma[:, None]
         return replace(
             self,
             W_enc=w_enc.float(),
             b_enc=(self.b_enc.double() - mean @ w_enc).float(),
-            W_dec=(self.W_dec.double() * sigma).float(),
-            b_dec=(self.b_dec.double() * sigma + mean).float(),
+            W_dec=(self.W_dec.double() * target.sigma.double()).float(),
+            b_dec=(self.b_dec.double() * target.sigma + target.mean).float(),
         )
 
     def encode(self, x: Float[Tensor, "token d_in"], k: int | None = None) -> TopK:
@@ -101,6 +127,8 @@ class Sae:
         parts = []
         for part in torch.split(x.float(), rows):
             scores = torch.addmm(self.b_enc, part, self.W_enc)
+            if self.threshold is not None:
+                scores.masked_fill_(scores <= self.threshold, 0)
             parts.append(torch.topk(scores, k, dim=1))
         return TopK(
             torch.cat([part.indices for part in parts]),
@@ -109,7 +137,7 @@ class Sae:
 
     def decode(
         self, indices: Int[Tensor, "token k"], values: Float32[Tensor, "token k"]
-    ) -> Float32[Tensor, "token d_in"]:
+    ) -> Float32[Tensor, "token d_out"]:
         """Returns the activations that a code stands for."""
         rebuilt = F.embedding_bag(
             indices, self.W_dec, per_sample_weights=values, mode="sum"

@@ -54,6 +54,8 @@ class _DictionaryKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Dictio
     """Never sent."""
     DICTIONARY_KIND_SAE: _DictionaryKind.ValueType  # 1
     """Its own input: a sparse autoencoder."""
+    DICTIONARY_KIND_TRANSCODER: _DictionaryKind.ValueType  # 2
+    """A later layer's activation, or the difference to it: a transcoder."""
 
 class DictionaryKind(_DictionaryKind, metaclass=_DictionaryKindEnumTypeWrapper):
     """What a dictionary was trained to rebuild."""
@@ -62,6 +64,8 @@ DICTIONARY_KIND_UNSPECIFIED: DictionaryKind.ValueType  # 0
 """Never sent."""
 DICTIONARY_KIND_SAE: DictionaryKind.ValueType  # 1
 """Its own input: a sparse autoencoder."""
+DICTIONARY_KIND_TRANSCODER: DictionaryKind.ValueType  # 2
+"""A later layer's activation, or the difference to it: a transcoder."""
 Global___DictionaryKind: _TypeAlias = DictionaryKind  # noqa: Y015
 
 class _ActivationFunction:
@@ -74,6 +78,8 @@ class _ActivationFunctionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Ac
     """Never sent."""
     ACTIVATION_FUNCTION_TOPK: _ActivationFunction.ValueType  # 1
     """The k largest positive ones."""
+    ACTIVATION_FUNCTION_JUMPRELU: _ActivationFunction.ValueType  # 2
+    """The k largest of those above a threshold of their feature's own."""
 
 class ActivationFunction(_ActivationFunction, metaclass=_ActivationFunctionEnumTypeWrapper):
     """How a dictionary decides which features fire."""
@@ -82,6 +88,8 @@ ACTIVATION_FUNCTION_UNSPECIFIED: ActivationFunction.ValueType  # 0
 """Never sent."""
 ACTIVATION_FUNCTION_TOPK: ActivationFunction.ValueType  # 1
 """The k largest positive ones."""
+ACTIVATION_FUNCTION_JUMPRELU: ActivationFunction.ValueType  # 2
+"""The k largest of those above a threshold of their feature's own."""
 Global___ActivationFunction: _TypeAlias = ActivationFunction  # noqa: Y015
 
 @_typing.final

@@ -123,6 +123,7 @@ def check_fit(ref: str, identity: Identity, lm: LanguageModel) -> None:
         ("lm_digest", identity.lm_digest, lm.digest),
         ("d_in", identity.d_in, lm.config.d_model),
         ("level", identity.level, "nucleotide"),
+        ("kind", identity.kind, "sae"),
     ]
     for what, got, expected in checks:
         if got != expected:

@@ -6,7 +6,6 @@ Run in Ribolex's environment: python tests/golden/saelens/export.py
 import shutil
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import save
 
@@ -14,6 +13,7 @@ from ribolex.dictionary import (
     Codes,
     FeatureTable,
     Identity,
+    Moments,
     Panel,
     Sae,
     Standardisation,
@@ -32,10 +32,11 @@ def main() -> None:
     w_dec = torch.randn(N_FEATURES, D_IN, generator=generator)
     w_dec = torch.nn.functional.normalize(w_dec, dim=1)
     b_dec = torch.randn(D_IN, generator=generator) * 0.1
-    sae = Sae(w_dec.T.contiguous(), -w_dec @ b_dec, w_dec, b_dec, K).fold(mean, sigma)
+    sae = Sae(w_dec.T.contiguous(), -w_dec @ b_dec, w_dec, b_dec, K).fold(
+        Moments(mean, sigma)
+    )
     x = torch.randn(N_TOKENS, D_IN, generator=generator) * sigma + mean
     codes = sae.encode(x)
-    zeros, texts = np.zeros(N_FEATURES, np.float32), ("",) * N_FEATURES
     shutil.rmtree(HERE / "dictionary", ignore_errors=True)
     write_dictionary(
         HERE / "dictionary",
@@ -59,7 +60,7 @@ def main() -> None:
             licence="Apache-2.0",
         ),
         sae=sae,
-        features=FeatureTable(zeros, zeros, zeros, zeros, texts, texts, texts),
+        features=FeatureTable.blank(N_FEATURES),
         panel=Panel(
             ("random",),
             ("A" * N_TOKENS,),

@@ -44,6 +44,7 @@ def make_parts(seed: int = 0) -> dict[str, object]:
         ("fires on G",) * n_features,
         (evidence_json([evidence]),) * n_features,
         (examples_json([example]),) * n_features,
+        np.arange(n_features, dtype=np.int32) - 1, column,
     )  # fmt: skip
     identity = Identity(
         "tiny", "0" * 64, 2, "normed", "nucleotide", "sae", "topk", k, d_in, n_features,
@@ -51,6 +52,12 @@ def make_parts(seed: int = 0) -> dict[str, object]:
         {"fvu": 0.25, "l0": 3},
     )  # fmt: skip
     return {"identity": identity, "sae": sae, "features": features, "panel": panel}
+
+
+@pytest.fixture
+def parts() -> dict[str, object]:
+    """Gives what `write_dictionary` takes, of a small dictionary."""
+    return make_parts()
 
 
 @pytest.fixture

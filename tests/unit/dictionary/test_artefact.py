@@ -2,14 +2,24 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from ribolex.dictionary import artefact, load_dictionary, read_manifest
-from ribolex.dictionary.identity import Manifest
+from ribolex.dictionary import (
+    Gate,
+    Standardisation,
+    Target,
+    artefact,
+    load_dictionary,
+    read_manifest,
+    write_dictionary,
+)
+from ribolex.dictionary.identity import Bound, Manifest
 from ribolex.errors import CorruptArtefactError, DictionaryExistsError
 
 Write = Callable[..., Path]
@@ -27,6 +37,55 @@ def test_what_is_read_is_what_was_written(write: Write) -> None:
     assert found.features.examples_of(19)[0].positions == (0, 3)
     assert found.panel.sequences == ("ACGU", "GGGCC")
     assert found.panel.compare(found.panel.codes) == (1.0, 0.0)
+    assert found.features.ancestor[:3].tolist() == [-1, 0, 1]
+    assert found.features.ancestor_confidence.dtype == np.float32
+
+
+def test_thresholds_and_target_of_a_transcoder_come_back(
+    tmp_path: Path, parts: dict[str, Any]
+) -> None:
+    threshold, like = torch.rand(20), parts["identity"].standardisation
+    target = Target(4, True, Standardisation((2.0,) * 6, like.sigma))
+    parts["sae"] = replace(parts["sae"], threshold=threshold)
+    parts["identity"] = replace(
+        parts["identity"], kind="transcoder", activation="jumprelu", target=target
+    )
+    write_dictionary(tmp_path / "one", name="one", **parts)
+    found = load_dictionary(tmp_path / "one")
+    assert found.sae.threshold is not None
+    assert torch.equal(found.sae.threshold, threshold)
+    assert found.identity.target == target
+    assert found.mean.tolist() == [2.0] * 6
+    config = json.loads((tmp_path / "one" / artefact.CONFIG_FILE).read_text())
+    assert (config["architecture"], config["d_out"]) == ("jumprelu_transcoder", 6)
+
+
+def test_card_and_evaluation_belong_to_the_content(
+    tmp_path: Path, parts: dict[str, Any]
+) -> None:
+    extras = {"README.md": b"# one", "evaluation.json": b"{}"}
+    write_dictionary(tmp_path / "one", name="one", extras=extras, **parts)
+    load_dictionary(tmp_path / "one")
+    (tmp_path / "one" / "README.md").write_bytes(b"# two")
+    with pytest.raises(CorruptArtefactError, match=r"README\.md"):
+        load_dictionary(tmp_path / "one")
+
+
+@pytest.mark.parametrize(
+    ("bound", "got", "is_met"),
+    [
+        ("at_most", 1.0, True),
+        ("at_most", 1.1, False),
+        ("at_most", float("nan"), False),
+        ("at_least", 1.0, True),
+        ("at_least", 0.9, False),
+        ("at_least", float("nan"), False),
+    ],
+)
+def test_gate_holds_on_its_side_of_the_limit(
+    bound: Bound, got: float, is_met: bool
+) -> None:
+    assert Gate("fvu", 1.0, got, bound).is_met is is_met
 
 
 def test_content_id_follows_content_only(write: Write) -> None:
@@ -67,9 +126,9 @@ def test_missing_or_short_file_is_named(write: Write, name: str) -> None:
 
 def test_other_format_version_is_refused_by_its_number(write: Write) -> None:
     file = write() / artefact.MANIFEST_FILE
-    fields = json.loads(file.read_text()) | {"format_version": 2}
+    fields = json.loads(file.read_text()) | {"format_version": 1}
     file.write_text(json.dumps(fields))
-    with pytest.raises(CorruptArtefactError, match="format version is 2, expected 1"):
+    with pytest.raises(CorruptArtefactError, match="format version is 1, expected 2"):
         load_dictionary(file.parent)
 
 

@@ -1,9 +1,11 @@
-"""The autoencoder at inference: TopK, elastic, one nucleotide at a time."""
+"""The autoencoder at inference: TopK, JumpReLU, elastic, one nucleotide at a time."""
+
+from dataclasses import replace
 
 import pytest
 import torch
 
-from ribolex.dictionary import Sae, fvu
+from ribolex.dictionary import Moments, Sae, fvu
 
 
 def make_sae(d_in: int = 12, n_features: int = 40, k: int = 4, seed: int = 0) -> Sae:
@@ -33,6 +35,29 @@ def test_scores_below_zero_do_not_fire() -> None:
     codes = sae.encode(torch.randn(5, 12))
     assert (codes.values >= 0).all()
     assert (codes.values == 0).any()
+
+
+def test_scores_at_or_below_their_threshold_do_not_fire(x: torch.Tensor) -> None:
+    sae = replace(make_sae(k=40), threshold=torch.linspace(0, 2, 40))
+    dense = torch.zeros(30, 40).scatter_(1, *sae.encode(x))
+    scores = x @ sae.W_enc + sae.b_enc
+    assert sae.threshold is not None
+    expected = scores.relu() * (scores > sae.threshold)
+    torch.testing.assert_close(dense, expected, atol=1e-5, rtol=1e-5)
+    assert 0 < (dense > 0).sum() < (scores > 0).sum()
+
+
+def test_a_score_equal_to_its_threshold_does_not_fire() -> None:
+    one, none = torch.ones(1, 1), torch.zeros(1)
+    sae = Sae(one, none, one, none, 1, threshold=torch.ones(1))
+    assert sae.encode(torch.tensor([[1.0], [1.5]])).values.tolist() == [[0], [1.5]]
+
+
+def test_of_those_above_their_thresholds_the_largest_k_fire(x: torch.Tensor) -> None:
+    threshold = torch.linspace(0, 1, 40)
+    whole = replace(make_sae(k=40), threshold=threshold).encode(x)
+    part = replace(make_sae(k=3), threshold=threshold).encode(x)
+    torch.testing.assert_close(part.values, whole.values[:, :3])
 
 
 def test_fewer_are_the_strongest_of_the_same(x: torch.Tensor) -> None:
@@ -70,12 +95,33 @@ def test_decode_adds_the_directions_that_fire(x: torch.Tensor) -> None:
 def test_folded_autoencoder_reads_activations_as_they_are(x: torch.Tensor) -> None:
     mean, sigma = torch.randn(12) * 3, torch.rand(12) + 0.2
     sae, raw = make_sae(), x * sigma + mean
-    folded = sae.fold(mean, sigma)
+    folded = sae.fold(Moments(mean, sigma))
     ours, theirs = folded.encode(raw), sae.encode(x)
     assert torch.equal(ours.indices, theirs.indices)
     torch.testing.assert_close(ours.values, theirs.values, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(
         folded.decode(*ours), sae.decode(*theirs) * sigma + mean, atol=1e-5, rtol=1e-5
+    )
+
+
+def test_folding_leaves_thresholds_their_meaning(x: torch.Tensor) -> None:
+    moments = Moments(torch.randn(12) * 3, torch.rand(12) + 0.2)
+    sae = replace(make_sae(k=40), threshold=torch.full((40,), 0.7))
+    ours = sae.fold(moments).encode(x * moments.sigma + moments.mean)
+    assert torch.equal(ours.values > 0, sae.encode(x).values > 0)
+
+
+def test_folded_transcoder_gives_what_its_target_is(x: torch.Tensor) -> None:
+    source = Moments(torch.randn(12), torch.rand(12) + 0.2)
+    target = Moments(torch.randn(7) * 3, torch.rand(7) + 0.2)
+    sae = replace(make_sae(), W_dec=torch.randn(40, 7), b_dec=torch.randn(7))
+    ours = sae.fold(source, target)
+    codes, raw = sae.encode(x), x * source.sigma + source.mean
+    torch.testing.assert_close(
+        ours.decode(*ours.encode(raw)),
+        sae.decode(*codes) * target.sigma + target.mean,
+        atol=1e-4,
+        rtol=1e-4,
     )
 
 

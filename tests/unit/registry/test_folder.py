@@ -32,8 +32,6 @@ from ribolex.registry import FolderRegistry, Ref, parse_ref
 def stage(path: Path, seed: int, name: str = "demo") -> Path:
     d_in, n_features, k = 4, 8, 2
     w_dec = torch.randn(n_features, d_in, generator=torch.Generator().manual_seed(seed))
-    zeros = np.zeros(n_features, np.float32)
-    texts = ("",) * n_features
     write_dictionary(
         path,
         name=name,
@@ -45,7 +43,7 @@ def stage(path: Path, seed: int, name: str = "demo") -> Path:
         sae=Sae(
             w_dec.T.contiguous(), torch.zeros(n_features), w_dec, torch.zeros(d_in), k
         ),
-        features=FeatureTable(zeros, zeros, zeros, zeros, texts, texts, texts),
+        features=FeatureTable.blank(n_features),
         panel=Panel(
             ("a",),
             ("A",),

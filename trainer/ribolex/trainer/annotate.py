@@ -6,6 +6,7 @@ little. Knows nothing of how the autoencoder was trained.
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -89,7 +90,8 @@ def annotate(
     n_fired = np.maximum(firings.n_firings, 1)
     df = np.bincount(firings.peaks.features, minlength=sae.n_features)
     features = range(sae.n_features)
-    return FeatureTable(
+    return replace(
+        FeatureTable.blank(sae.n_features),
         density=(firings.n_firings / len(activations)).astype(np.float32),
         mean_activation=(firings.sum_of_values / n_fired).astype(np.float32),
         max_activation=_max_values(firings),

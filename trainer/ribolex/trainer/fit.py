@@ -15,7 +15,7 @@ from jaxtyping import Float, Float16, Float32
 from torch import Tensor
 from torch.nn import functional as F
 
-from ribolex.dictionary import Sae
+from ribolex.dictionary import Moments, Sae
 from ribolex.trainer.objectives import TopKObjective
 
 _ROWS_A_PART = 65_536
@@ -61,13 +61,6 @@ class FitPlan:
     def n_steps(self) -> int:
         """Batches to see."""
         return max(1, self.n_rows // self.batch_rows)
-
-
-class Moments(NamedTuple):
-    """Mean and standard deviation of every dimension."""
-
-    mean: Float32[Tensor, " d_in"]
-    sigma: Float32[Tensor, " d_in"]
 
 
 class Fitted(NamedTuple):
@@ -123,7 +116,7 @@ def fit(
         if step % _LOG_STEPS == 0 or step + 1 == plan.n_steps:
             fvu = float(losses.fvu)
             progress(FitProgress(step + 1, plan.n_steps, fvu, losses.n_dead))
-    return Fitted(objective.to_sae().fold(*moments), moments)
+    return Fitted(objective.to_sae().fold(moments), moments)
 
 
 def measure_moments(rows: Float16[np.ndarray, "row d_in"]) -> Moments:

@@ -183,7 +183,7 @@ def _export(
         hook=plan.hook,
         level="nucleotide",
         kind="sae",
-        activation="topk",
+        activation=sae.architecture,
         k=sae.k,
         d_in=sae.d_in,
         n_features=sae.n_features,

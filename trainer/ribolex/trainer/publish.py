@@ -54,7 +54,7 @@ class Checked(NamedTuple):
     @property
     def failed(self) -> list[Gate]:
         """The gates that it does not pass."""
-        return [gate for gate in self.gates if not gate.got <= gate.limit]
+        return [gate for gate in self.gates if not gate.is_met]
 
 
 def make_panel(

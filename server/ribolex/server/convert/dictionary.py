@@ -21,8 +21,14 @@ _LEVELS = {
     "nucleotide": codes_pb2.LEVEL_NUCLEOTIDE,
     "sequence": codes_pb2.LEVEL_SEQUENCE,
 }
-_KINDS = {"sae": dictionary_pb2.DICTIONARY_KIND_SAE}
-_ACTIVATIONS = {"topk": dictionary_pb2.ACTIVATION_FUNCTION_TOPK}
+_KINDS = {
+    "sae": dictionary_pb2.DICTIONARY_KIND_SAE,
+    "transcoder": dictionary_pb2.DICTIONARY_KIND_TRANSCODER,
+}
+_ACTIVATIONS = {
+    "topk": dictionary_pb2.ACTIVATION_FUNCTION_TOPK,
+    "jumprelu": dictionary_pb2.ACTIVATION_FUNCTION_JUMPRELU,
+}
 
 
 def encode_entry(entry: Entry, *, is_default: bool) -> dictionary_pb2.Dictionary:
