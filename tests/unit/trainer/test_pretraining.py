@@ -1,12 +1,23 @@
 """Pretraining: what batches hold, what the losses reward, and resuming."""
 
+import fcntl
 import json
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import pytest
 import torch
 
+from ribolex.errors import InvalidRequestError
 from ribolex.lm import LmConfig, load_lm
 from ribolex.lm.weights import digest_network
 from ribolex.rna import AlignmentRow, Rna, write_rnas
@@ -183,6 +194,62 @@ def test_stopped_run_ends_as_the_unbroken_one(tmp_path: Path, processes: int) ->
     assert log[-1]["tokens"] >= plan.total_tokens
     assert log[-1]["mlm"] < log[0]["mlm"]
     assert all(line["mlm"] > 1.0 for line in log)  # means, also after a stop
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_folder_of_a_run_at_work_is_refused(tmp_path: Path, processes: int) -> None:
+    plan, data = small_run(tmp_path)
+    out = tmp_path / "run"
+    out.mkdir()
+    with (out / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(InvalidRequestError, match="another run is at work"):
+            launch(plan, data, out, processes=processes)
+    assert not (out / "log.jsonl").exists()
+
+
+@pytest.mark.slow
+def test_killed_run_leaves_no_process_at_work(tmp_path: Path) -> None:
+    plan, data = small_run(tmp_path)
+    (tmp_path / "run.pickle").write_bytes(
+        pickle.dumps((replace(plan, total_tokens=10**9), data, tmp_path / "run"))
+    )
+    script = (
+        "import pickle, sys, pathlib\n"
+        "from ribolex.trainer.pretraining.launch import launch\n"
+        "if __name__ == '__main__':\n"
+        "    path = pathlib.Path(sys.argv[1])\n"
+        "    launch(*pickle.loads(path.read_bytes()), processes=2)\n"
+    )
+    (tmp_path / "main.py").write_text(script)
+    parent = subprocess.Popen(
+        [sys.executable, tmp_path / "main.py", tmp_path / "run.pickle"],
+        # As a shell without job control starts what it puts in the background.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_IGN),
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until((tmp_path / "run/log.jsonl").exists)
+    finally:
+        parent.kill()
+        parent.wait()
+    with (tmp_path / "run/.lock").open("w") as file:
+        wait_until(lambda: is_free(file))
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + 50
+    while not holds():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.1)
+
+
+def is_free(file: TextIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def test_written_model_opens_and_its_card_states_what_was_measured(

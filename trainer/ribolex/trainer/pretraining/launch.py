@@ -3,9 +3,12 @@
 Knows nothing of the command line.
 """
 
+import fcntl
 import logging
+import signal
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +16,7 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
 
+from ribolex.errors import InvalidRequestError
 from ribolex.lm import MAX_NUCLEOTIDES, LanguageModel
 from ribolex.rna import Rna, read_alignment_rows, read_rnas
 from ribolex.trainer.pretraining.corpus import FramedRnas
@@ -50,11 +54,17 @@ def launch(
         out: folder of the checkpoint and log; one run a folder.
         processes: on CPU, processes of one thread each that average gradients.
         stop_at: Unix time after which the run ends at its next checkpoint.
+
+    Raises:
+        InvalidRequestError: another run is at work in `out`.
     """
     out.mkdir(parents=True, exist_ok=True)
     if processes == 1:
-        _run(plan, data, out, stop_at)
+        with _alone_in(out):
+            _run(plan, data, out, stop_at)
         return
+    with _alone_in(out):
+        pass  # says so here rather than from another process
     with tempfile.TemporaryDirectory() as folder:
         store = f"file://{folder}/store"
         arguments = (processes, store, plan, data, out, stop_at)
@@ -72,9 +82,26 @@ def _run_rank(
 ) -> None:
     logging.basicConfig(level=logging.INFO if rank == 0 else logging.WARNING)
     torch.set_num_threads(1)
+    # What `spawn` sends when the parent dies; a shell's background job ignores it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     dist.init_process_group("gloo", init_method=store, rank=rank, world_size=world)
-    _run(plan, data, out, stop_at)
+    # The rank that writes holds the folder: it may outlive its parent.
+    with _alone_in(out) if rank == 0 else nullcontext():
+        _run(plan, data, out, stop_at)
     dist.destroy_process_group()
+
+
+@contextmanager
+def _alone_in(out: Path) -> Iterator[None]:
+    """Holds a folder against other runs, until the process ends at the latest."""
+    with (out / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InvalidRequestError(
+                "out", f"another run is at work in {out}; wait for it or stop it"
+            ) from error
+        yield
 
 
 def _run(
