@@ -145,6 +145,25 @@ def test_embed_writes_what_the_client_gives(
         assert found["pooling"].item() == "max"
 
 
+def test_local_precision_is_what_was_asked_for(run: Run, tiny_model: Path) -> None:
+    arguments = ["embed", "rnas.fasta", "--local", "--model", str(tiny_model)]
+    assert run(*arguments, "-o", "full.npz") == 0
+    assert run(*arguments, "-o", "half.npz", "--precision", "bfloat16") == 0
+    with np.load("full.npz") as full, np.load("half.npz") as half:
+        error = np.abs(half["activations"] - full["activations"]).max()
+    assert 1e-4 < error < 0.2
+
+
+@pytest.mark.parametrize("device", ["abacus", "cuda:99"])
+def test_device_that_is_not_there_is_an_error_of_one_line(
+    run: Run, capsys: pytest.CaptureFixture[str], tiny_model: Path, device: str
+) -> None:
+    arguments = ["embed", "rnas.fasta", "-o", "x.npz", "--local"]
+    assert run(*arguments, "--model", str(tiny_model), "--device", device) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"ribolex: device: '{device}' is")
+
+
 def test_refused_rna_ends_embed_unless_it_is_to_be_skipped(
     run: Run, capsys: pytest.CaptureFixture[str], tiny_model: Path
 ) -> None:

@@ -92,6 +92,8 @@ class LocalEncoder:
         model: str = "bundled",
         dictionary: str | None = None,
         registry: str | None = None,
+        device: str = "cpu",
+        precision: str = "float32",
     ) -> None:
         """Loads both; takes seconds.
 
@@ -99,12 +101,17 @@ class LocalEncoder:
             model: "bundled", a name of `ribolex models list`, or a path.
             dictionary: "name", "name@version", or None for the first that fits.
             registry: folder of published dictionaries; None for the bundled ones.
+            device: "cpu", "cuda" or "cuda:1".
+            precision: of the model's matrix products: "float32", "bfloat16", or "auto",
+                which is bfloat16 where the device has units for it.
 
         Raises:
             NotReadyError: no encoder is installed.
         """
         make = _entry("encoder")
-        self._encoder: _Encoder = make(model, dictionary, registry=registry)
+        self._encoder: _Encoder = make(
+            model, dictionary, registry=registry, device=device, precision=precision
+        )
 
     def encode_stream(
         self,
@@ -146,16 +153,26 @@ class LocalEncoder:
 class LocalEmbedder:
     """A language model in this process. To be used by one thread at a time."""
 
-    def __init__(self, *, model: str = "bundled") -> None:
+    def __init__(
+        self,
+        *,
+        model: str = "bundled",
+        device: str = "cpu",
+        precision: str = "float32",
+    ) -> None:
         """Loads it; takes seconds.
 
         Args:
             model: "bundled", a name of `ribolex models list`, or a path.
+            device: as of `LocalEncoder`.
+            precision: as of `LocalEncoder`.
 
         Raises:
             NotReadyError: nothing is installed that runs it.
         """
-        self._embedder: _Embedder = _entry("embedder")(model)
+        self._embedder: _Embedder = _entry("embedder")(
+            model, device=device, precision=precision
+        )
 
     def embed_stream(
         self,

@@ -73,7 +73,7 @@ class LanguageModel:
         device: str = "cpu",
         precision: Precision = "float32",
     ) -> None:
-        self._device = torch.device(device)
+        self._device = _device(device)
         self.name = name
         self.digest = digest_network(network)
         self.dtype = choose_dtype(precision, self._device)
@@ -323,6 +323,19 @@ def _mask(
     return hidden
 
 
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        message = f"{name!r} is no device; expected cpu, cuda or cuda:NUMBER"
+        raise InvalidRequestError("device", message) from error
+    n_cuda = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= n_cuda:
+        message = f"{name!r} is not here: torch sees {n_cuda} CUDA devices"
+        raise InvalidRequestError("device", message)
+    return device
+
+
 def load_lm(
     path_or_name: str | Path,
     *,
@@ -340,6 +353,7 @@ def load_lm(
     Raises:
         CorruptInputError: what lies there is no RiNALMo.
         ModelNotFoundError: the name is not known, or its weights are not here.
+        InvalidRequestError: there is no such device.
     """
     path = locate(path_or_name)
     return LanguageModel(load_network(path), read_name(path), device, precision)

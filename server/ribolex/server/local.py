@@ -16,6 +16,7 @@ from jaxtyping import Float, Float32, Int64
 from ribolex.dictionary import Codes, Pooling, SequenceCode
 from ribolex.errors import InvalidRequestError
 from ribolex.lm import Hook, LanguageModel, load_lm
+from ribolex.lm.precision import Precision
 from ribolex.server.dictionaries import check_fit, choose_default, registry_at
 from ribolex.server.engine.embedding import DensePooling, EmbedTask, View
 from ribolex.server.engine.encoding import (
@@ -96,6 +97,7 @@ class LocalEncoder:
         *,
         registry: str | None = None,
         device: str = "cpu",
+        precision: Precision = "float32",
     ) -> None:
         """Loads both; takes seconds.
 
@@ -104,13 +106,14 @@ class LocalEncoder:
             dictionary: "name" or "name@version"; None for the first that fits.
             registry: folder of published dictionaries; None for the bundled ones.
             device: where to compute, as torch names it.
+            precision: of the model's matrix products.
 
         Raises:
             CorruptInputError: the model cannot be read.
             DictionaryNotFoundError: there is no such dictionary, or none that fits.
             IncompatibleDictionaryError: it was made for another model.
         """
-        self._lm = load_lm(model, device=device)
+        self._lm = load_lm(model, device=device, precision=precision)
         folder = registry_at(registry or BUNDLED)
         found = folder.get(dictionary or choose_default(folder, self._lm))
         check_fit(found.ref, found.identity, self._lm)
@@ -182,17 +185,24 @@ class LocalEmbedder:
         model_digest: SHA-256 over its weights.
     """
 
-    def __init__(self, model: str = BUNDLED, *, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        model: str = BUNDLED,
+        *,
+        device: str = "cpu",
+        precision: Precision = "float32",
+    ) -> None:
         """Loads it; takes seconds.
 
         Args:
             model: "bundled", a name of `ribolex models list`, or a path.
             device: where to compute, as torch names it.
+            precision: of the model's matrix products.
 
         Raises:
             CorruptInputError: the model cannot be read.
         """
-        self._lm = load_lm(model, device=device)
+        self._lm = load_lm(model, device=device, precision=precision)
         self.model_name = self._lm.name
         self.model_digest = self._lm.digest
 

@@ -22,8 +22,8 @@ class _Fake:
 
     dictionary_name, dictionary_version = "fake", 2
 
-    def __init__(self, model: str, dictionary: str | None, *, registry: str | None):
-        self.made_from = (model, dictionary, registry)
+    def __init__(self, model: str, dictionary: str | None, **options: str | None):
+        self.made_from = (model, dictionary, options)
         self.batches: list[int] = []
 
     def encode(self, sequences: Sequence[str], **options: Any) -> Any:

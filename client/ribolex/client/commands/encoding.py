@@ -66,6 +66,8 @@ def encode(
     local: options.Local = False,
     model: options.Model = "bundled",
     registry: options.Registry = None,
+    device: options.Device = "cpu",
+    precision: options.ModelPrecision = options.Precision.FLOAT32,
     per_nucleotide: PerNucleotide = False,
     pooling: Annotated[
         options.Pooling, typer.Option(help="How nucleotides make the code of an RNA.")
@@ -90,8 +92,9 @@ def encode(
         writer = stack.enter_context(CodesWriter(out, per_nucleotide=per_nucleotide))
         if local:
             encoder = LocalEncoder(
-                model=model, dictionary=dictionary, registry=registry
-            )
+                model=model, dictionary=dictionary, registry=registry,
+                device=device, precision=precision.value,
+            )  # fmt: skip
             codes = encoder.encode_stream(
                 sequences, level=level, pooling=pooling.value, k=k, degap=degap
             )
@@ -121,6 +124,8 @@ def embed(
     server: options.Server = DEFAULT_ADDRESS,
     local: options.Local = False,
     model: options.Model = "bundled",
+    device: options.Device = "cpu",
+    precision: options.ModelPrecision = options.Precision.FLOAT32,
     layer: Layers = None,
     hook: Annotated[
         Hook,
@@ -151,7 +156,10 @@ def embed(
     with ExitStack() as stack:
         writer = stack.enter_context(EmbeddingsWriter(out))
         if local:
-            batches = LocalEmbedder(model=model).embed_stream(
+            embedder = LocalEmbedder(
+                model=model, device=device, precision=precision.value
+            )
+            batches = embedder.embed_stream(
                 sequences, layers=layers, hook=hook.value, pooling=pooling,
                 half=half, degap=degap,
             )  # fmt: skip

@@ -54,6 +54,29 @@ Model = Annotated[
         help="With --local: a RiNALMo's name or path.", envvar="RIBOLEX_MODEL"
     ),
 ]
+Device = Annotated[
+    str,
+    typer.Option(help="With --local: cpu or cuda.", envvar="RIBOLEX_DEVICE"),
+]
+
+
+class Precision(StrEnum):
+    """Of the model's matrix products."""
+
+    AUTO = "auto"
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
+ModelPrecision = Annotated[
+    Precision,
+    typer.Option(
+        "--precision",
+        help="With --local: of matrix products; auto: bfloat16 where there are units "
+        "for it.",
+        envvar="RIBOLEX_PRECISION",
+    ),
+]
 Registry = Annotated[
     str | None,
     typer.Option(
