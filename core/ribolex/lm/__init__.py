@@ -7,7 +7,7 @@ puts out).
 """
 
 from ribolex.lm.configuration import MAX_NUCLEOTIDES, PRESETS, LmConfig
-from ribolex.lm.inference import LanguageModel, load_lm
+from ribolex.lm.inference import LanguageModel, Replacement, load_lm
 from ribolex.lm.model import Hook, RiNALMo
 from ribolex.lm.precision import Precision
 from ribolex.lm.threads import sensible_threads
@@ -20,6 +20,7 @@ __all__ = [
     "LanguageModel",
     "LmConfig",
     "Precision",
+    "Replacement",
     "RiNALMo",
     "load_lm",
     "load_network",

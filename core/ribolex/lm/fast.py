@@ -74,17 +74,27 @@ class FastNetwork:
 
     def raw_outputs(self, packed: Packed) -> Iterator[Float[Tensor, "token d_model"]]:
         """Yields the raw output of block 1, 2, ..., float32, when asked for."""
-        x = self._embed(packed)
-        if max(packed.lengths) > len(self._turns):
-            n_tokens, d_head = max(packed.lengths), self.config.d_head
-            self._turns = _turns(n_tokens, d_head, self._turns.device)
-        turn = self._turns[packed.places][:, None]
+        x, turn = self._embed(packed), self._turn(packed)
         for layer in self._layers:
-            x = F.layer_norm(x, x.shape[-1:], *layer.attention_norm)
-            x += layer.out(self._mix(layer.qkv(x.to(self._dtype)), turn, packed))
-            read = F.layer_norm(x, x.shape[-1:], *layer.ffn_norm)
-            x += layer.ffn(read.to(self._dtype))
+            read = F.layer_norm(x, x.shape[-1:], *layer.attention_norm)
+            x = self._pass(layer, read, turn, packed)
             yield x
+
+    def representation(
+        self, packed: Packed, layer: int, read: Float[Tensor, "token d_model"]
+    ) -> Float[Tensor, "token d_model"]:
+        """Returns the last normed output if what follows a layer reads `read`.
+
+        Args:
+            packed: the tokens; only their order and lengths matter.
+            layer: 1-based; blocks beyond it are run.
+            read: in place of that layer's normed output; not changed.
+        """
+        turn, read = self._turn(packed), read.clone()
+        for number in range(layer, self.config.n_layers):
+            raw = self._pass(self._layers[number], read, turn, packed)
+            read = self.normed(number + 1, raw)
+        return read
 
     def normed(
         self, layer: int, raw: Float[Tensor, "token d_model"]
@@ -106,6 +116,25 @@ class FastNetwork:
         scale = UNMASKED_SHARE / (1 - packed.mask_share)
         scale = scale.masked_fill(packed.tokens == MASK, 0.0)
         return x.mul_(scale[:, None])
+
+    def _turn(self, packed: Packed) -> Complex64[Tensor, "token 1 pair"]:
+        if max(packed.lengths) > len(self._turns):
+            n_tokens, d_head = max(packed.lengths), self.config.d_head
+            self._turns = _turns(n_tokens, d_head, self._turns.device)
+        return self._turns[packed.places][:, None]
+
+    def _pass(
+        self,
+        layer: _Layer,
+        x: Float[Tensor, "token d_model"],
+        turn: Complex64[Tensor, "token 1 pair"],
+        packed: Packed,
+    ) -> Float[Tensor, "token d_model"]:
+        """Returns a block's raw output, made in place of what it reads."""
+        x += layer.out(self._mix(layer.qkv(x.to(self._dtype)), turn, packed))
+        read = F.layer_norm(x, x.shape[-1:], *layer.ffn_norm)
+        x += layer.ffn(read.to(self._dtype))
+        return x
 
     def _mix(
         self,

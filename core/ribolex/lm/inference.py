@@ -22,7 +22,7 @@ from ribolex.lm.packing import Packed, bucket, pack
 from ribolex.lm.precision import Precision, choose_dtype
 from ribolex.lm.weights import digest_network, load_network, read_name
 from ribolex.lm.windows import Piece, pieces
-from ribolex.rna.alphabet import MASK, VOCABULARY, normalise, tokenise
+from ribolex.rna.alphabet import CLS, EOS, MASK, VOCABULARY, normalise, tokenise
 
 # Tokens at a time. A CPU is fastest while a batch fits its cache: on a Zen 4 core 512
 # to 1,024 tokens for every size from nano to giga, and 8,192 some 15 % slower.
@@ -41,6 +41,19 @@ class Span(NamedTuple):
     """Its first nucleotide, 0-based."""
     states: dict[int, Float[Tensor, "_nucleotide d_model"]]
     """By layer; float32 on the model's device."""
+
+
+class Replacement(NamedTuple):
+    """What a layer's activations are replaced with on their way through the model."""
+
+    layer: int
+    """Whose activations are replaced, 1-based."""
+    source: int
+    """Whose activations decide with what."""
+    hook: Hook
+    """Of both layers."""
+    rebuild: Callable[[Float[Tensor, "nucleotide d_model"]], Tensor]
+    """Gives, for the source's activations, those that the layer is to have."""
 
 
 class _Batch(NamedTuple):
@@ -163,7 +176,10 @@ class LanguageModel:
         return out
 
     def logits(
-        self, sequences: Sequence[str], masked: Sequence[Sequence[int]] | None = None
+        self,
+        sequences: Sequence[str],
+        masked: Sequence[Sequence[int]] | None = None,
+        replacement: Replacement | None = None,
     ) -> list[Float[np.ndarray, "_nucleotide letter"]]:
         """Returns each sequence's logits over the 22 tokens of the vocabulary.
 
@@ -172,22 +188,24 @@ class LanguageModel:
             masked: for each sequence the 0-based nucleotides to hide by MASK. The
                 network rescales its input by the share of masks that it sees; with
                 windows that is each window's own share.
+            replacement: of a layer's activations at all nucleotides; those of CLS and
+                EOS stay.
 
         Raises:
             InvalidSequenceError: names the sequence.
-            InvalidRequestError: a masked position outside its sequence.
+            InvalidRequestError: a masked position outside its sequence, or a layer
+                that the model does not have.
         """
+        if replacement is not None:
+            self._check_layers([replacement.source, replacement.layer])
         tokens = self.prepare(sequences)
         if masked is not None:
             tokens = [_mask(*pair) for pair in zip(tokens, masked, strict=True)]
         shapes = [(len(sequence) - 2, len(VOCABULARY)) for sequence in tokens]
         out = [np.empty(shape, np.float32) for shape in shapes]
-        last = self.config.n_layers
         for batch in self._batches(pieces(tokens)):
-            for _, states in self._layers(batch.packed, [last], "normed"):
-                with torch.inference_mode():
-                    logits = self._network.logits(states)
-                _scatter(logits.cpu().numpy(), batch.pieces, out)
+            logits = self._logits(batch.packed, replacement)
+            _scatter(logits.cpu().numpy(), batch.pieces, out)
         return out
 
     def prepare(self, sequences: Sequence[str]) -> list[UInt8[np.ndarray, " _token"]]:
@@ -236,6 +254,23 @@ class LanguageModel:
             if layer == max(wanted):
                 break
         return out
+
+    @torch.inference_mode()
+    def _logits(
+        self, packed: Packed, replacement: Replacement | None
+    ) -> Float[Tensor, "token letter"]:
+        if replacement is None:
+            last = self.config.n_layers
+            ((_, representation),) = self._layers(packed, [last], "normed")
+            return self._network.logits(representation)
+        layer, source, hook, rebuild = replacement
+        states = dict(self._layers(packed, [source, layer], hook))
+        inside = (packed.tokens != CLS) & (packed.tokens != EOS)
+        read = states[layer]
+        read[inside] = rebuild(states[source][inside]).to(read.dtype)
+        if hook == "raw":
+            read = self._network.normed(layer, read)
+        return self._network.logits(self._network.representation(packed, layer, read))
 
     def _check_layers(self, layers: Sequence[int]) -> None:
         for layer in layers:

@@ -15,13 +15,17 @@ from ribolex.errors import (
     InvalidSequenceError,
 )
 from ribolex.lm import (
+    Hook,
     LanguageModel,
     LmConfig,
     Precision,
+    Replacement,
     RiNALMo,
     load_lm,
     save_network,
 )
+from ribolex.lm.model import Block, rotation
+from ribolex.rna import tokenise
 
 rnas = st.text(alphabet="ACGUN", min_size=1, max_size=60)
 
@@ -165,3 +169,50 @@ def test_file_of_noise_is_refused(tmp_path: Path, name: str) -> None:
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(CorruptInputError, match="there is no such file"):
         load_lm(tmp_path / "absent.pt")
+
+
+@pytest.mark.parametrize("hook", ["normed", "raw"])
+@pytest.mark.parametrize("layer", [1, 2, 3])
+def test_layer_replaced_by_itself_changes_nothing(hook: Hook, layer: int) -> None:
+    sequences, masked = ["ACGUACGGN", "GC", "ACGU" * 300], [[1, 4], [], [7, 800]]
+    itself = Replacement(layer, layer, hook, lambda x: x)
+    plain = LM.logits(sequences, masked)
+    for ours, theirs in zip(LM.logits(sequences, masked, itself), plain, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("hook", ["normed", "raw"])
+@pytest.mark.parametrize(("source", "layer"), [(1, 1), (2, 2), (3, 3), (1, 3)])
+def test_replacing_does_what_the_plain_network_does_by_hand(
+    hook: Hook, source: int, layer: int
+) -> None:
+    """Nucleotides of both RNAs are replaced, CLS and EOS stay what they were."""
+    torch.manual_seed(0)
+    network = RiNALMo(LmConfig.of_width(40, 3, 4)).eval().requires_grad_(False)
+    turn_around = torch.linalg.qr(torch.randn(40, 40))[0]
+    found = LM.logits(
+        ["ACGUGG", "GUC"],
+        replacement=Replacement(layer, source, hook, lambda x: x @ turn_around + 1),
+    )
+    for sequence, logits in zip(["ACGUGG", "GUC"], found, strict=True):
+        tokens = torch.from_numpy(tokenise(sequence).astype(np.int64))[None]
+        raws = list(network.raw_outputs(tokens))
+        states = raws
+        if hook == "normed":
+            states = [network.normed(i, raw) for i, raw in enumerate(raws, 1)]
+        state = states[layer - 1].clone()
+        state[:, 1:-1] = states[source - 1][:, 1:-1] @ turn_around + 1
+        read = state if hook == "normed" else network.normed(layer, state)
+        turn = rotation(tokens.shape[1], network.config.d_head, tokens.device)
+        for number in range(layer, 3):
+            block = network.blocks[number]
+            assert isinstance(block, Block)
+            x = read + block.attention(read, turn, None)
+            read = network.normed(number + 1, x + block.ffn(block.ffn_norm(x)))
+        expected = network.head(read)[0, 1:-1]
+        np.testing.assert_allclose(logits, expected, atol=1e-5)
+
+
+def test_replacement_of_a_layer_that_is_not_there_is_refused() -> None:
+    with pytest.raises(InvalidRequestError, match="layer 4"):
+        LM.logits(["ACGU"], replacement=Replacement(4, 4, "raw", lambda x: x))
