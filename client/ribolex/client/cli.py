@@ -39,6 +39,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="A feature dictionary for RNA: codes of RNAs, and similar RNAs with reasons.",
 )
+dictionaries = typer.Typer(rich_markup_mode=None)
+app.add_typer(dictionaries, name="dictionaries")
 app.command()(encode)
 app.command()(embed)
 
@@ -176,9 +178,17 @@ def feature(
         output.print_card(_console(), card)
 
 
-@app.command()
-def dictionaries(server: options.Server = DEFAULT_ADDRESS) -> None:
-    """List the server's dictionaries; * marks its default."""
+@dictionaries.callback(invoke_without_command=True)
+def list_dictionaries(
+    context: typer.Context, server: options.Server = DEFAULT_ADDRESS
+) -> None:
+    """List a server's dictionaries, or work on a registry.
+
+    Without a command: what a running server has, * its default. The commands work on
+    the registry that they are given, and need no server.
+    """
+    if context.invoked_subcommand:
+        return
     with Client(server) as client:
         output.print_dictionaries(_console(), client.dictionaries())
 

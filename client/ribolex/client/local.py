@@ -100,7 +100,8 @@ class LocalEncoder:
         Args:
             model: "bundled", a name of `ribolex models list`, or a path.
             dictionary: "name", "name@version", or None for the first that fits.
-            registry: folder of published dictionaries; None for the bundled ones.
+            registry: folder or URL of published dictionaries; None for the bundled
+                ones.
             device: "cpu", "cuda" or "cuda:1".
             precision: of the model's matrix products: "float32", "bfloat16", or "auto",
                 which is bfloat16 where the device has units for it.

@@ -1,7 +1,8 @@
-"""A registry in a folder: root/name/version/ and root/name/current.json.
+"""A registry in a folder: what the store holds, a current.json and a log for each name.
 
 Readers take no lock and write nothing, so that the root may be read-only; writers of
-one name exclude each other, between processes too. Knows nothing of what is inside a
+one name exclude each other, between processes too. Events are what differs between
+two looks at the folder, so no crash can lose one. Knows nothing of what is inside a
 dictionary beyond its manifest.
 """
 
@@ -9,23 +10,15 @@ import fcntl
 import json
 import logging
 import os
-import re
-import shutil
+import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from ribolex.dictionary import (
-    Dictionary,
-    Identity,
-    Manifest,
-    load_dictionary,
-    read_manifest,
-)
-from ribolex.dictionary.artefact import MANIFEST_FILE, seal
+from ribolex.dictionary import Dictionary, Manifest, load_dictionary, read_manifest
+from ribolex.dictionary.artefact import MANIFEST_FILE
 from ribolex.errors import (
     CorruptArtefactError,
     DictionaryExistsError,
@@ -33,204 +26,271 @@ from ribolex.errors import (
     InvalidRequestError,
     StaleWriteError,
 )
+from ribolex.registry.protocol import (
+    Entry,
+    Event,
+    EventKind,
+    check_place,
+    is_name,
+    parse_pinned,
+    parse_ref,
+    retired_error,
+)
+from ribolex.registry.store import RETIRED, FolderStore, sync
 
 log = logging.getLogger(__name__)
 
 CURRENT_FILE = "current.json"
+LOG_FILE = "log.jsonl"
 _LOCK_FILE = ".lock"
-_INCOMING = ".incoming-"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_VERSION = re.compile(r"[1-9][0-9]{0,8}")
+_LOOK_S = 0.2
+"""Between two looks at the folder while a caller waits for events."""
 
 
-class Ref(NamedTuple):
-    """A dictionary's name and, if one was said, version."""
+class _Seen(NamedTuple):
+    """A name as it was at some time."""
 
-    name: str
-    version: int | None
-
-
-def parse_ref(text: str) -> Ref:
-    """Returns the parts of "name" or "name@version".
-
-    Raises:
-        InvalidRequestError: the text is neither.
-    """
-    name, at, version = text.partition("@")
-    if not _NAME.fullmatch(name) or (at and not _VERSION.fullmatch(version)):
-        raise InvalidRequestError(
-            "dictionary", f"{text!r} is neither a name nor name@version"
-        )
-    return Ref(name, int(version) if at else None)
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One published version."""
-
-    name: str
-    version: int
-    content_id: str
-    identity: Identity
-    is_current: bool
-    path: Path
-
-    @property
-    def ref(self) -> str:
-        """The name that pins this version: "name@version"."""
-        return f"{self.name}@{self.version}"
+    current: int | None = None
+    versions: tuple[int, ...] = ()
+    retired: tuple[int, ...] = ()
 
 
 class FolderRegistry:
-    """Published dictionaries in a folder. Thread-safe; every call reads the disk."""
+    """Published dictionaries in a folder; a `Registry` that needs nothing else."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._store = FolderStore(root)
+
+    def __str__(self) -> str:
+        """Returns the folder's path."""
+        return str(self._root)
 
     def publish(self, staged: Path) -> str:
-        """Copies a dictionary in under the next version of its name.
-
-        It does not become current. The staged folder stays as it is.
-
-        Returns:
-            "name@version".
-
-        Raises:
-            CorruptArtefactError: the staged folder is not a sound dictionary.
-            DictionaryExistsError: the same content was published under this name.
-            InvalidRequestError: the name cannot be one in a registry.
-        """
+        """Takes a copy of a dictionary under the next version of its name."""
         found = load_dictionary(staged)
-        if not _NAME.fullmatch(found.name):
+        if not is_name(found.name):
             raise InvalidRequestError("name", f"{found.name!r} is no dictionary name")
-        folder = self._root / found.name
-        folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder):
-            _clear_abandoned(folder)
-            for entry in self._entries(folder):
+        (self._root / found.name).mkdir(parents=True, exist_ok=True)
+        with self._locked(found.name):
+            self._store.sweep(found.name)
+            for entry in self._entries(found.name):
                 if entry.content_id == found.content_id:
                     raise DictionaryExistsError(entry.ref)
-            version = max(_versions(folder), default=0) + 1
+            version = self._store.taken(found.name) + 1
             files = read_manifest(staged).files
-            manifest = Manifest.of(found.name, version, found.identity, files)
-            incoming = folder / f"{_INCOMING}{uuid.uuid4().hex}"
-            incoming.mkdir()
-            for name in files:
-                shutil.copyfile(staged / name, incoming / name)
-            seal(incoming, manifest, folder / str(version))
+            self._store.put(
+                staged, Manifest.of(found.name, version, found.identity, files)
+            )
+            self._record("published", found.name, version)
         log.info("published dictionary=%s@%d", found.name, version)
         return f"{found.name}@{version}"
 
     def get(self, ref: str) -> Dictionary:
-        """Returns a dictionary after checking it; a name alone is its current version.
-
-        Raises:
-            DictionaryNotFoundError: there is no such name, version or current version.
-            CorruptArtefactError: its files are not what was published.
-            InvalidRequestError: the text is no ref.
-        """
+        """Returns a dictionary after checking it; a name alone is its current one."""
         name, version = parse_ref(ref)
         if version is None:
             version = self.current(name)
         if version is None:
             raise DictionaryNotFoundError(ref)
-        path = self._root / name / str(version)
-        if not path.is_dir():
-            raise DictionaryNotFoundError(ref)
-        found = load_dictionary(path)
-        _check_place(found.name, found.version, path)
+        self._expect(name, version)
+        with self._store.opened(name, version) as path:
+            found = load_dictionary(path)
+            check_place(found, name, version, path / MANIFEST_FILE)
         return found
 
     def list(self) -> Sequence[Entry]:
-        """Returns all versions: names in order, the newest of each first.
-
-        Only manifests are read. A version whose manifest is corrupt is left out and
-        logged; `get` says what is wrong with it.
-        """
-        if not self._root.is_dir():
-            return []
-        folders = sorted(path for path in self._root.iterdir() if path.is_dir())
-        return [
-            entry
-            for folder in folders
-            if _NAME.fullmatch(folder.name)
-            for entry in self._entries(folder)
-        ]
+        """Returns all versions: names in order, the newest of each first."""
+        return [entry for name in self._store.names() for entry in self._entries(name)]
 
     def current(self, name: str) -> int | None:
-        """Returns the current version of a name, or None if none was set.
-
-        Raises:
-            CorruptArtefactError: the pointer is unreadable.
-            InvalidRequestError: the text is no name.
-        """
-        folder = self._root / parse_ref(name).name
-        return _read_current(folder)
+        """Returns the current version of a name, or None if none was set."""
+        return _read_current(self._root / parse_ref(name).name / CURRENT_FILE)
 
     def set_current(self, name: str, version: int, expected: int | None = None) -> None:
-        """Moves the current pointer if it is still where the caller saw it.
-
-        Args:
-            name: a dictionary's name.
-            version: a published version of it.
-            expected: the current version that the caller has seen; None for none.
-
-        Raises:
-            DictionaryNotFoundError: there is no such version.
-            StaleWriteError: the pointer is elsewhere.
-        """
-        ref = parse_ref(f"{name}@{version}")
-        folder = self._root / ref.name
-        if not (folder / str(version) / MANIFEST_FILE).is_file():
-            raise DictionaryNotFoundError(f"{name}@{version}")
-        with _locked(folder):
-            found = _read_current(folder)
+        """Moves the current pointer if it is still where the caller saw it."""
+        parse_pinned(f"{name}@{version}")
+        self._expect(name, version)
+        with self._locked(name):
+            self._expect(name, version)
+            if not self._store.has(name, version):
+                raise DictionaryNotFoundError(f"{name}@{version}")
+            found = self.current(name)
             if found != expected:
                 raise StaleWriteError(name, expected, found)
-            _replace(folder / CURRENT_FILE, json.dumps({"version": version}) + "\n")
+            file = self._root / name / CURRENT_FILE
+            _replace(file, json.dumps({"version": version}) + "\n")
+            self._record("current", name, version)
         log.info("current dictionary=%s@%d before=%s", name, version, expected)
 
-    def _entries(self, folder: Path) -> Sequence[Entry]:
-        current = _read_current(folder)
-        out = []
-        for version in sorted(_versions(folder), reverse=True):
-            path = folder / str(version)
+    def retire(self, ref: str) -> None:
+        """Withdraws a version for good."""
+        name, version = parse_pinned(ref)
+        if version in self._store.retired(name):
+            return
+        self._expect(name, version)
+        with self._locked(name):
+            if self.current(name) == version:
+                raise InvalidRequestError(
+                    "dictionary", f"{ref} is current, expected one that is not"
+                )
+            self._store.mark_retired(name, version)
+            self._record("retired", name, version)
+        log.info("retired dictionary=%s", ref)
+
+    def purge(self, ref: str) -> None:
+        """Removes the files of a retired version; its number is not used again."""
+        name, version = parse_pinned(ref)
+        if version not in self._store.retired(name):
+            self._expect(name, version)
+            raise InvalidRequestError("dictionary", f"{ref} is not retired")
+        with self._locked(name):
+            self._store.remove(name, version)
+        log.info("purged dictionary=%s", ref)
+
+    def events(self, after: str | None, timeout_s: float) -> Sequence[Event]:
+        """Returns what happened since a position, as soon as anything has."""
+        deadline = time.monotonic() + timeout_s
+        before = _from_position(after)
+        while True:
+            now = {name: self._look(name) for name in self._store.names()}
+            events = self._differences(before, now)
+            left_s = deadline - time.monotonic()
+            if events or left_s <= 0:
+                return events
+            time.sleep(min(_LOOK_S, left_s))
+
+    def history(self) -> Sequence[Event]:
+        """Returns what is on record of the past, oldest first.
+
+        What is so without a record (older folders, a crash before the record was
+        written) is told with the time of its file.
+        """
+        recorded = [
+            event for name in self._store.names() for event in self._recorded(name)
+        ]
+        last = {event.name: event.ref for event in recorded if event.kind == "current"}
+        once = {(event.kind, event.ref) for event in recorded}
+        rest = [
+            event
+            for event in self.events(None, 0)
+            if (event.kind, event.ref) not in once
+            or (event.kind == "current" and last[event.name] != event.ref)
+        ]
+        return sorted([*recorded, *rest], key=lambda event: event.time_s)
+
+    def reconcile(self) -> Sequence[str]:
+        """Mends what crashes and losses left behind; returns a line on each repair."""
+        repairs = []
+        for name in self._store.names():
+            with self._locked(name):
+                self._store.sweep(name)
+                version = self.current(name)
+                if version is not None and not self._store.has(name, version):
+                    (self._root / name / CURRENT_FILE).unlink()
+                    sync(self._root / name)
+                    repairs.append(f"{name}@{version} was current and is not there")
+        for line in repairs:
+            log.warning("reconciled: %s", line)
+        return repairs
+
+    def _expect(self, name: str, version: int) -> None:
+        if version in self._store.retired(name):
+            raise retired_error(f"{name}@{version}")
+        if not (self._root / name / str(version)).is_dir():
+            raise DictionaryNotFoundError(f"{name}@{version}")
+
+    def _entries(self, name: str) -> Iterator[Entry]:
+        current, retired = self._pointer(name), self._store.retired(name)
+        for version in reversed(self._store.versions(name)):
             try:
-                found = read_manifest(path)
-                _check_place(found.name, found.version, path)
+                found = self._store.manifest(name, version)
             except CorruptArtefactError as error:
                 log.warning("left out of the list: %s", error)
                 continue
-            entry = Entry(
-                found.name,
-                version,
-                found.content_id,
-                found.identity,
-                version == current,
-                path,
-            )
-            out.append(entry)
-        return out
+            yield Entry.of(found, current, version in retired)
+
+    def _pointer(self, name: str) -> int | None:
+        """Returns the current version, or None where one name's damage is no matter."""
+        try:
+            return self.current(name)
+        except CorruptArtefactError as error:
+            log.warning("taken for no current version: %s", error)
+            return None
+
+    def _look(self, name: str) -> _Seen:
+        versions = self._store.versions(name)
+        whole = tuple(v for v in versions if self._store.has(name, v))
+        retired = tuple(sorted(self._store.retired(name)))
+        return _Seen(self._pointer(name), whole, retired)
+
+    def _differences(
+        self, before: Mapping[str, _Seen], now: Mapping[str, _Seen]
+    ) -> Sequence[Event]:
+        position = json.dumps(now, separators=(",", ":"))
+        events = []
+
+        def add(kind: EventKind, name: str, version: int, file: str) -> None:
+            time_s = _changed_s(self._root / name / file)
+            events.append(Event(kind, name, version, time_s, position))
+
+        for name, seen in now.items():
+            old = before.get(name, _Seen())
+            for version in sorted(set(seen.versions) - set(old.versions)):
+                add("published", name, version, f"{version}/{MANIFEST_FILE}")
+            if seen.current not in (None, old.current):
+                add("current", name, seen.current or 0, CURRENT_FILE)
+            for version in sorted(set(seen.retired) - set(old.retired)):
+                add("retired", name, version, f"{version}{RETIRED}")
+        return events
+
+    def _record(self, kind: EventKind, name: str, version: int) -> None:
+        line = {"kind": kind, "version": version, "time_s": time.time()}
+        with (self._root / name / LOG_FILE).open("ab", buffering=0) as file:
+            # A line feed first, too: the line before may have been torn by a crash.
+            file.write(f"\n{json.dumps(line)}\n".encode())
+            os.fsync(file.fileno())
+
+    def _recorded(self, name: str) -> Iterator[Event]:
+        try:
+            lines = (self._root / name / LOG_FILE).read_bytes().splitlines()
+        except FileNotFoundError:
+            return
+        for line in filter(None, lines):
+            try:
+                found = json.loads(line)
+                kind, version = found["kind"], found["version"]
+                yield Event(kind, name, version, float(found["time_s"]), "")
+            except (ValueError, KeyError, TypeError):
+                log.warning("%s: %s: a torn line, left out", name, LOG_FILE)
+
+    @contextmanager
+    def _locked(self, name: str) -> Iterator[None]:
+        with (self._root / name / _LOCK_FILE).open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
 
-def _versions(folder: Path) -> list[int]:
-    return [
-        int(path.name)
-        for path in folder.iterdir()
-        if _VERSION.fullmatch(path.name) and path.is_dir()
-    ]
+def _from_position(text: str | None) -> Mapping[str, _Seen]:
+    """Returns what a position was given for; nothing for one that is none."""
+    try:
+        found = json.loads(text or "{}")
+        return {
+            name: _Seen(current, tuple(map(int, versions)), tuple(map(int, retired)))
+            for name, (current, versions, retired) in found.items()
+        }
+    except (ValueError, TypeError, AttributeError):
+        return {}
 
 
-def _check_place(name: str, version: int, path: Path) -> None:
-    if (name, str(version)) != (path.parent.name, path.name):
-        raise CorruptArtefactError(
-            path / MANIFEST_FILE,
-            f"says {name}@{version}, expected {path.parent.name}@{path.name}",
-        )
+def _changed_s(file: Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
-def _read_current(folder: Path) -> int | None:
-    file = folder / CURRENT_FILE
+def _read_current(file: Path) -> int | None:
     try:
         version = json.loads(file.read_bytes())["version"]
     except FileNotFoundError:
@@ -250,21 +310,4 @@ def _replace(file: Path, text: str) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(file)
-    descriptor = os.open(file.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _clear_abandoned(folder: Path) -> None:
-    """Removes what a publisher left that was killed; the lock says nobody is at it."""
-    for path in folder.glob(f"{_INCOMING}*"):
-        shutil.rmtree(path, ignore_errors=True)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    with (folder / _LOCK_FILE).open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    sync(file.parent)

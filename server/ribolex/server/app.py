@@ -17,8 +17,8 @@ from grpc_reflection.v1alpha import reflection
 
 from ribolex.dictionary import Dictionary
 from ribolex.lm import load_lm, sensible_threads
-from ribolex.registry import parse_ref
-from ribolex.server.dictionaries import Dictionaries, choose_default, registry_at
+from ribolex.registry import open_registry, parse_ref
+from ribolex.server.dictionaries import Dictionaries, choose_default
 from ribolex.server.engine.front import Engine
 from ribolex.server.engine.queue import Queue
 from ribolex.server.engine.worker import Computed
@@ -159,7 +159,7 @@ async def _load(settings: ServerSettings) -> Backend:
         precision=settings.precision,
     )
     _LOG.info("model %s loaded, digest %s", lm.name, lm.digest[:12])
-    registry = registry_at(settings.registry)
+    registry = open_registry(settings.registry)
     default = settings.dictionary
     if not default:
         default = await asyncio.to_thread(choose_default, registry, lm)

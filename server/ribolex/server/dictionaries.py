@@ -8,14 +8,12 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 from ribolex.dictionary import Dictionary, Identity
 from ribolex.errors import DictionaryNotFoundError, IncompatibleDictionaryError
 from ribolex.lm import LanguageModel
-from ribolex.registry import Entry, FolderRegistry, parse_ref
+from ribolex.registry import Entry, Registry, parse_ref
 from ribolex.server.index.atoms import Atoms
-from ribolex.server.settings import BUNDLED
 
 _MAX_LOADED = 16
 """Versions kept in memory; the one used longest ago goes first."""
@@ -38,7 +36,7 @@ class Dictionaries:
     """
 
     def __init__(
-        self, registry: FolderRegistry, lm: LanguageModel, default: str, device: str
+        self, registry: Registry, lm: LanguageModel, default: str, device: str
     ) -> None:
         self._registry = registry
         self._lm = lm
@@ -134,7 +132,7 @@ def check_fit(ref: str, identity: Identity, lm: LanguageModel) -> None:
         )
 
 
-def choose_default(registry: FolderRegistry, lm: LanguageModel) -> str:
+def choose_default(registry: Registry, lm: LanguageModel) -> str:
     """Returns the name of the first dictionary whose current version fits a model.
 
     Raises:
@@ -152,12 +150,3 @@ def choose_default(registry: FolderRegistry, lm: LanguageModel) -> str:
         "train one with `ribolex train --lm`, or name another registry"
     )
     raise DictionaryNotFoundError("", message)
-
-
-def registry_at(path: str) -> FolderRegistry:
-    """Returns the registry in a folder, or the one in the box for "bundled"."""
-    if path == BUNDLED:
-        from ribolex_bundle import dictionaries_path
-
-        return FolderRegistry(dictionaries_path())
-    return FolderRegistry(Path(path))

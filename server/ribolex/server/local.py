@@ -17,7 +17,8 @@ from ribolex.dictionary import Codes, Pooling, SequenceCode
 from ribolex.errors import InvalidRequestError
 from ribolex.lm import Hook, LanguageModel, load_lm
 from ribolex.lm.precision import Precision
-from ribolex.server.dictionaries import check_fit, choose_default, registry_at
+from ribolex.registry import open_registry
+from ribolex.server.dictionaries import check_fit, choose_default
 from ribolex.server.engine.embedding import DensePooling, EmbedTask, View
 from ribolex.server.engine.encoding import (
     EncodeTask,
@@ -104,7 +105,8 @@ class LocalEncoder:
         Args:
             model: "bundled", a name of `ribolex models list`, or a path.
             dictionary: "name" or "name@version"; None for the first that fits.
-            registry: folder of published dictionaries; None for the bundled ones.
+            registry: folder or URL of published dictionaries; None for the bundled
+                ones.
             device: where to compute, as torch names it.
             precision: of the model's matrix products.
 
@@ -114,8 +116,8 @@ class LocalEncoder:
             IncompatibleDictionaryError: it was made for another model.
         """
         self._lm = load_lm(model, device=device, precision=precision)
-        folder = registry_at(registry or BUNDLED)
-        found = folder.get(dictionary or choose_default(folder, self._lm))
+        store = open_registry(registry or BUNDLED)
+        found = store.get(dictionary or choose_default(store, self._lm))
         check_fit(found.ref, found.identity, self._lm)
         self._dictionary = replace(found, sae=found.sae.to(torch.device(device)))
         self.dictionary_name = found.name

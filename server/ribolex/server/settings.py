@@ -46,7 +46,8 @@ class ServerSettings(BaseSettings):
     """Language model: "bundled", a name (see ribolex models list), or a path."""
 
     registry: str = BUNDLED
-    """Dictionaries: "bundled", or the path of a folder that they were published to."""
+    """Dictionaries: "bundled", the folder that they were published to, or
+    redis://HOST:PORT/0?artefacts=FOLDER (docs/registry.md)."""
 
     dictionary: str | None = None
     """Dictionary for requests that name none: "name" for its current version, or

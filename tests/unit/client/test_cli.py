@@ -9,11 +9,7 @@ from typer.testing import CliRunner
 
 from ribolex.client import cli
 
-COMMANDS = sorted(
-    command.callback.__name__
-    for command in cli.app.registered_commands
-    if command.callback
-)
+COMMANDS = sorted(typer.main.get_group(cli.app).commands)
 
 
 def _run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | str | None:

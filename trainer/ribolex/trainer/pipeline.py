@@ -16,7 +16,7 @@ from jaxtyping import Float16
 from ribolex.dictionary import Identity, Standardisation, write_dictionary
 from ribolex.errors import InvalidRequestError
 from ribolex.lm import Hook, LanguageModel
-from ribolex.registry import FolderRegistry
+from ribolex.registry import Registry
 from ribolex.rna import Rna
 from ribolex.trainer.activations import Activations, cache_activations
 from ribolex.trainer.annotate import annotate
@@ -77,7 +77,7 @@ class Outcome(NamedTuple):
 def train(
     plan: TrainPlan,
     lm: LanguageModel,
-    registry: FolderRegistry,
+    registry: Registry,
     workdir: Path,
     report: Report,
 ) -> Outcome:

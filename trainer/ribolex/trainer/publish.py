@@ -24,7 +24,7 @@ from ribolex.dictionary import (
     write_dictionary,
 )
 from ribolex.lm import LanguageModel
-from ribolex.registry import FolderRegistry, parse_ref
+from ribolex.registry import Registry, parse_ref
 from ribolex.rna import Rna
 from ribolex.trainer.corpus import choose
 from ribolex.trainer.evaluate import Evaluation, evaluate
@@ -109,7 +109,7 @@ def publish(
     checked: Checked,
     controls: Mapping[str, float],
     staged: Path,
-    registry: FolderRegistry,
+    registry: Registry,
 ) -> str:
     """Publishes a dictionary that passed, makes it current, and returns its ref.
 

@@ -80,6 +80,6 @@ ModelPrecision = Annotated[
 Registry = Annotated[
     str | None,
     typer.Option(
-        help="With --local: folder of dictionaries.", envvar="RIBOLEX_REGISTRY"
+        help="With --local: folder or URL of dictionaries.", envvar="RIBOLEX_REGISTRY"
     ),
 ]

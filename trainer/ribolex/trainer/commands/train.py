@@ -30,8 +30,8 @@ def train(
     ],
     name: Annotated[str, typer.Option(help="Name of the dictionary.")],
     registry: Annotated[
-        Path, typer.Option(help="Folder of published dictionaries.")
-    ] = Path("dictionaries"),
+        str, typer.Option(help="Where to publish: a folder, or redis://....")
+    ] = "dictionaries",
     workdir: Annotated[
         Path, typer.Option(help="Folder of cached activations; a second run uses them.")
     ] = Path("training"),
@@ -80,7 +80,7 @@ def train(
     import torch
 
     from ribolex.lm import load_lm
-    from ribolex.registry import FolderRegistry
+    from ribolex.registry import open_registry
     from ribolex.trainer.fit import FitPlan
     from ribolex.trainer.pipeline import TrainPlan
     from ribolex.trainer.pipeline import train as run
@@ -88,6 +88,7 @@ def train(
     logging.basicConfig(level=logging.WARNING)
     if threads:
         torch.set_num_threads(threads)
+    store = open_registry(registry)
     model = load_lm(lm, device=device)
     plan = TrainPlan(
         name=name,
@@ -115,13 +116,12 @@ def train(
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=console) as bars:
-        store = FolderRegistry(registry)
         outcome = run(plan, model, store, workdir, _Stages(bars).show)
     console.print(_table(outcome))
     if outcome.ref is None:
         console.print("not published: a gate failed")
         raise typer.Exit(1)
-    console.print(f"published {outcome.ref} in {registry}, and made it current")
+    console.print(f"published {outcome.ref} in {store}, and made it current")
 
 
 class _Stages:

@@ -1,0 +1,162 @@
+"""The commands `ribolex dictionaries list`, `current`, `activate` and so on.
+
+They work on a registry itself, with no server. Light: what reads dictionaries is
+imported once a command is called.
+"""
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_GROUP = "dictionaries"
+_WIDE = 240
+
+At = Annotated[
+    str,
+    typer.Option(
+        "--registry",
+        metavar="FOLDER|URL",
+        help='A folder, redis://..., or "bundled".',
+        envvar="RIBOLEX_REGISTRY",
+    ),
+]
+RefArgument = Annotated[str, typer.Argument(metavar="NAME@VERSION")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands on a registry to `ribolex dictionaries`."""
+    group = dictionaries_group(app)
+    group.command(name="list")(list_entries)
+    group.command()(current)
+    group.command()(activate)
+    group.command()(retire)
+    group.command()(purge)
+    group.command(name="log")(show_log)
+    group.command()(reconcile)
+
+
+def dictionaries_group(app: typer.Typer) -> typer.Typer:
+    """Returns the group of commands `ribolex dictionaries`, made if it is not there."""
+    for known in app.registered_groups:
+        if known.name == _GROUP and known.typer_instance is not None:
+            return known.typer_instance
+    group = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+    app.add_typer(group, name=_GROUP, help="Work on a registry of dictionaries.")
+    return group
+
+
+def list_entries(registry: At, as_json: AsJson = False) -> None:
+    """List what a registry holds; * marks the current versions."""
+    from ribolex.registry.opening import open_registry
+
+    entries = open_registry(registry).list()
+    if as_json:
+        typer.echo(json.dumps([asdict(entry) for entry in entries]))
+        return
+    table = _table("dictionary", "", "model", "layer", "features", "k", "content")
+    for entry in entries:
+        identity = entry.identity
+        table.add_row(
+            Text(f"{entry.ref}{' *' if entry.is_current else ''}"),
+            "retired" if entry.is_retired else "",
+            Text(identity.lm_name),
+            f"{identity.layer} {identity.hook}",
+            f"{identity.n_features}",
+            f"{identity.k}",
+            entry.content_id[:12],
+        )
+    _console().print(table)
+
+
+def current(name: Annotated[str, typer.Argument()], registry: At) -> None:
+    """Print the current version of a dictionary, as NAME@VERSION."""
+    from ribolex.errors import DictionaryNotFoundError
+    from ribolex.registry.opening import open_registry
+
+    version = open_registry(registry).current(name)
+    if version is None:
+        raise DictionaryNotFoundError(name, f"no version of {name!r} is current")
+    typer.echo(f"{name}@{version}")
+
+
+def activate(
+    ref: RefArgument,
+    registry: At,
+    expected: Annotated[
+        int | None,
+        typer.Option(min=0, help="Only if this version is current now; 0 for none."),
+    ] = None,
+) -> None:
+    """Make a version current, be it a newer or an older one."""
+    from ribolex.registry.opening import open_registry
+    from ribolex.registry.protocol import parse_pinned
+
+    store = open_registry(registry)
+    name, version = parse_pinned(ref)
+    before = store.current(name) if expected is None else expected or None
+    if before == version:
+        typer.echo(f"{ref} is current already")
+        return
+    store.set_current(name, version, before)
+    typer.echo(f"{ref} is current, before it: {f'{name}@{before}' if before else '-'}")
+
+
+def retire(ref: RefArgument, registry: At) -> None:
+    """Withdraw a version for good; its files stay until `purge`."""
+    from ribolex.registry.opening import open_registry
+
+    open_registry(registry).retire(ref)
+    typer.echo(f"{ref} is retired")
+
+
+def purge(ref: RefArgument, registry: At) -> None:
+    """Remove a retired version's files; its number is not reused."""
+    from ribolex.registry.opening import open_registry
+
+    open_registry(registry).purge(ref)
+    typer.echo(f"the files of {ref} are removed")
+
+
+def show_log(registry: At, as_json: AsJson = False) -> None:
+    """Show what was published, made current, retired; and when."""
+    from ribolex.registry.opening import open_registry
+
+    events = open_registry(registry).history()
+    if as_json:
+        typer.echo(json.dumps([asdict(event) for event in events]))
+        return
+    table = _table("time (UTC)", "what", "dictionary")
+    for event in events:
+        time = datetime.fromtimestamp(event.time_s, UTC)
+        table.add_row(f"{time:%Y-%m-%d %H:%M:%S}", event.kind, Text(event.ref))
+    _console().print(table)
+
+
+def reconcile(registry: At) -> None:
+    """Mend what crashes and losses left, and say what that was."""
+    from ribolex.registry.opening import open_registry
+
+    for line in open_registry(registry).reconcile() or ["nothing to mend"]:
+        typer.echo(line)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _console() -> Console:
+    """Returns standard output: as wide as the terminal, or wide where it is none."""
+    is_fixed = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if is_fixed else _WIDE)

@@ -1,0 +1,60 @@
+"""`ribolex dictionaries`: work on a registry from a shell."""
+
+import json
+from pathlib import Path
+
+import typer
+from tests.unit.registry.conftest import stage
+from typer.testing import CliRunner, Result
+
+from ribolex.errors import DictionaryNotFoundError, StaleWriteError
+from ribolex.registry import FolderRegistry
+from ribolex.registry.cli import dictionaries_group, register
+
+
+def run(folder: FolderRegistry, *arguments: str) -> Result:
+    app = typer.Typer()
+    register(app)
+    texts = ["dictionaries", *arguments, "--registry", str(folder)]
+    return CliRunner().invoke(app, texts)
+
+
+def test_the_life_of_a_version(folder: FolderRegistry, tmp_path: Path) -> None:
+    for seed in range(2):
+        folder.publish(stage(tmp_path / str(seed), seed))
+    error = run(folder, "current", "demo").exception
+    assert isinstance(error, DictionaryNotFoundError)
+    assert "-" in run(folder, "activate", "demo@1").stdout
+    assert "before it: demo@1" in run(folder, "activate", "demo@2").stdout
+    assert "already" in run(folder, "activate", "demo@2").stdout
+    assert run(folder, "current", "demo").stdout == "demo@2\n"
+    assert run(folder, "retire", "demo@1").exit_code == 0
+    listed = run(folder, "list").stdout.splitlines()
+    assert listed[1].startswith("demo@2 *")
+    assert "retired" in listed[2]
+    assert run(folder, "purge", "demo@1").exit_code == 0
+    entries = json.loads(run(folder, "list", "--json").stdout)
+    assert [entry["version"] for entry in entries] == [2]
+    events = json.loads(run(folder, "log", "--json").stdout)
+    assert [(event["kind"], event["version"]) for event in events] == [
+        ("published", 1), ("published", 2), ("current", 1), ("current", 2),
+        ("retired", 1),
+    ]  # fmt: skip
+    assert run(folder, "log").stdout.count("demo@1") == 3
+    assert run(folder, "reconcile").stdout == "nothing to mend\n"
+
+
+def test_activation_that_expects_another_version_is_refused(
+    folder: FolderRegistry, tmp_path: Path
+) -> None:
+    for seed in range(2):
+        folder.publish(stage(tmp_path / str(seed), seed))
+    assert run(folder, "activate", "demo@1", "--expected", "0").exit_code == 0
+    error = run(folder, "activate", "demo@2", "--expected", "0").exception
+    assert isinstance(error, StaleWriteError)
+    assert run(folder, "activate", "demo@2", "--expected", "1").exit_code == 0
+
+
+def test_the_group_is_made_once() -> None:
+    app = typer.Typer()
+    assert dictionaries_group(app) is dictionaries_group(app)
