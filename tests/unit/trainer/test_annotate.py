@@ -109,7 +109,7 @@ def test_evidence_carries_effect_control_certainty_and_support(
 
 def test_statistics_are_those_of_the_activations(table: FeatureTable) -> None:
     _, activations = plant(draw(400))
-    rows = activations.rows.astype(np.float32)
+    rows = activations.rows[:].astype(np.float32)
     fires = rows > 0
     np.testing.assert_allclose(table.density, fires.mean(0), rtol=1e-6)
     np.testing.assert_allclose(table.max_activation, rows.max(0))

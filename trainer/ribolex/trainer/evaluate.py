@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float16, Float32, Int64
+from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from ribolex.dictionary import Sae
+from ribolex.trainer.rows import Rows
 
 DENSE_SHARE = 0.1
 """A feature that fires on more of the nucleotides than this tells little."""
@@ -45,7 +46,7 @@ class Subspace(NamedTuple):
     """Orthonormal."""
 
 
-def evaluate(sae: Sae, rows: Float16[np.ndarray, "row d_in"]) -> Evaluation:
+def evaluate(sae: Sae, rows: Rows) -> Evaluation:
     """Returns how well the autoencoder does on held-out rows.
 
     Args:
@@ -73,7 +74,7 @@ def evaluate(sae: Sae, rows: Float16[np.ndarray, "row d_in"]) -> Evaluation:
     )
 
 
-def fit_subspace(rows: Float16[np.ndarray, "row d_in"], n_components: int) -> Subspace:
+def fit_subspace(rows: Rows, n_components: int) -> Subspace:
     """Returns the principal components of training rows."""
     mean, _ = _mean_and_spread(rows)
     covariance = torch.zeros(rows.shape[1], rows.shape[1], dtype=torch.float64)
@@ -83,7 +84,7 @@ def fit_subspace(rows: Float16[np.ndarray, "row d_in"], n_components: int) -> Su
     return Subspace(mean, directions.flip(1).T[:n_components].float())
 
 
-def subspace_fvu(subspace: Subspace, rows: Float16[np.ndarray, "row d_in"]) -> float:
+def subspace_fvu(subspace: Subspace, rows: Rows) -> float:
     """Returns the variance of held-out rows that the components leave unexplained.
 
     The control for k features: as many numbers a nucleotide, but the same directions
@@ -98,7 +99,7 @@ def subspace_fvu(subspace: Subspace, rows: Float16[np.ndarray, "row d_in"]) -> f
     return error / spread
 
 
-def _mean_and_spread(rows: Float16[np.ndarray, "row d_in"]) -> tuple[Tensor, float]:
+def _mean_and_spread(rows: Rows) -> tuple[Tensor, float]:
     total = torch.zeros(rows.shape[1], dtype=torch.float64)
     for x in _parts(rows):
         total += x.double().sum(0)
@@ -106,6 +107,6 @@ def _mean_and_spread(rows: Float16[np.ndarray, "row d_in"]) -> tuple[Tensor, flo
     return mean, sum(float((x - mean).square().sum()) for x in _parts(rows))
 
 
-def _parts(rows: Float16[np.ndarray, "row d_in"]) -> Iterator[Tensor]:
+def _parts(rows: Rows) -> Iterator[Tensor]:
     for start in range(0, len(rows), _ROWS_A_PART):
         yield torch.from_numpy(rows[start : start + _ROWS_A_PART].astype(np.float32))

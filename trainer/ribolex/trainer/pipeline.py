@@ -24,6 +24,7 @@ from ribolex.trainer.corpus import choose, digest, read_corpus
 from ribolex.trainer.evaluate import evaluate, fit_subspace, subspace_fvu
 from ribolex.trainer.fit import FitPlan, FitProgress, Fitted, fit
 from ribolex.trainer.publish import Checked, GateLimits, check, make_panel, publish
+from ribolex.trainer.rows import Rows
 
 log = logging.getLogger(__name__)
 
@@ -104,8 +105,9 @@ def train(
             "rnas",
             f"{len(activations)} nucleotides, expected {plan.fit.batch_rows} or more",
         )
-    fitted = _fit(plan.fit, activations.rows, report, "fit")
-    controls = _measure_controls(plan.fit, activations.rows, held_out, report)
+    rows = activations.rows[:]
+    fitted = _fit(plan.fit, rows, report, "fit")
+    controls = _measure_controls(plan.fit, rows, held_out, report)
     candidate, staged = workdir / "candidate", workdir / "staged"
     for folder in (candidate, staged):
         shutil.rmtree(folder, ignore_errors=True)
@@ -133,7 +135,9 @@ def _cache(
     def progress(done: int, total: int) -> None:
         report(Stage(stage, done, total))
 
-    return cache_activations(lm, rnas, plan.layer, plan.hook, workdir, progress)
+    layers = [plan.layer]
+    found = cache_activations(lm, rnas, layers, plan.hook, workdir, progress)
+    return found[plan.layer]
 
 
 def _fit(
@@ -149,7 +153,7 @@ def _fit(
 def _measure_controls(
     plan: FitPlan,
     rows: Float16[np.ndarray, "row d_in"],
-    held_out: Float16[np.ndarray, "held_row d_in"],
+    held_out: Rows,
     report: Report,
 ) -> dict[str, float]:
     frozen = replace(

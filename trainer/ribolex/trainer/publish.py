@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float16
 
 from ribolex.dictionary import (
     Codes,
@@ -28,6 +27,7 @@ from ribolex.registry import Registry, parse_ref
 from ribolex.rna import Rna
 from ribolex.trainer.corpus import choose
 from ribolex.trainer.evaluate import Evaluation, evaluate
+from ribolex.trainer.rows import Rows
 
 _PANEL_NUCLEOTIDES = 2000
 _PANEL_LONGEST = 200
@@ -74,7 +74,7 @@ def make_panel(
 def check(
     path: Path,
     lm: LanguageModel,
-    held_out: Float16[np.ndarray, "row d_in"],
+    held_out: Rows,
     limits: GateLimits,
 ) -> Checked:
     """Returns what an exported dictionary measures and whether that will do.
