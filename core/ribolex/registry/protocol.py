@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from ribolex.dictionary import Dictionary, Identity, Manifest
 from ribolex.errors import (
@@ -119,6 +119,7 @@ class Event:
         return f"{self.name}@{self.version}"
 
 
+@runtime_checkable
 class Registry(Protocol):
     """Published dictionaries: immutable versions, and one current pointer a name.
 
