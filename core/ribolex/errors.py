@@ -202,9 +202,16 @@ class StaleWriteError(RibolexError):
         got: The current version that was found; none if None.
     """
 
-    def __init__(self, name: str, expected: int | None, got: int | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        expected: int | None,
+        got: int | None,
+        message: str | None = None,
+    ) -> None:
         super().__init__(
-            f"dictionary {name!r}: the current version is {got}, expected {expected}"
+            message
+            or f"dictionary {name!r}: the current version is {got}, expected {expected}"
         )
         self.name = name
         self.expected = expected
