@@ -56,8 +56,8 @@ class Replacement(NamedTuple):
     """Gives, for the source's activations, those that the layer is to have."""
 
 
-class _Batch(NamedTuple):
-    """Windows, and their tokens on the device in the same order."""
+class Laid(NamedTuple):
+    """Windows, and their tokens packed on the device in the same order."""
 
     pieces: list[Piece]
     packed: Packed
@@ -153,6 +153,31 @@ class LanguageModel:
                 own = {layer: x[rows] for layer, x in states.items()}
                 yield Span(piece.window.kept_start, own)
 
+    def lay_out(self, windows: Sequence[Piece]) -> list[Laid]:
+        """Returns windows packed for `read`, like lengths together.
+
+        May be called from any thread, while another one reads.
+        """
+        return [*self._batches(windows)]
+
+    def read(
+        self, laid: Laid, layers: Sequence[int], hook: Hook = "normed"
+    ) -> dict[int, Float[Tensor, "nucleotide d_model"]]:
+        """Returns, by layer, the activations of what windows answer for.
+
+        Args:
+            laid: from `lay_out`.
+            layers: as in `activations`.
+            hook: as in `activations`.
+
+        Returns:
+            float32 on the model's device; window after window as `laid` has them.
+        """
+        rows = _rows(_kept(laid.pieces)).to(self._device)
+        with torch.inference_mode():
+            states = self._layers(laid.packed, layers, hook)
+            return {layer: x[rows] for layer, x in states}
+
     def hidden(
         self, tokens: Sequence[UInt8[np.ndarray, " _token"]], layer: int, hook: Hook
     ) -> Float[Tensor, "nucleotide d_model"]:
@@ -225,19 +250,19 @@ class LanguageModel:
             return _TOKENS_PER_GPU
         return min(_TOKENS_PER_CPU_THREAD * torch.get_num_threads(), _TOKENS_PER_GPU)
 
-    def _batches(self, windows: Sequence[Piece]) -> Iterator[_Batch]:
+    def _batches(self, windows: Sequence[Piece]) -> Iterator[Laid]:
         lengths = [len(piece.tokens) for piece in windows]
         for group in bucket(lengths, self._batch_tokens):
             batch = [windows[i] for i in group]
             packed = pack([piece.tokens for piece in batch])
-            yield _Batch(batch, packed.to(self._device))
+            yield Laid(batch, packed.to(self._device))
 
     def _arrivals(
         self,
         tokens: Sequence[UInt8[np.ndarray, " _token"]],
         layers: Sequence[int],
         hook: Hook,
-    ) -> Iterator[tuple[_Batch, list[tuple[int, Arrive]]]]:
+    ) -> Iterator[tuple[Laid, list[tuple[int, Arrive]]]]:
         for batch in self._batches(pieces(tokens)):
             states = self._layers(batch.packed, layers, hook)
             yield batch, [(layer, _send_home(x)) for layer, x in states]
