@@ -202,16 +202,9 @@ class StaleWriteError(RibolexError):
         got: The current version that was found; none if None.
     """
 
-    def __init__(
-        self,
-        name: str,
-        expected: int | None,
-        got: int | None,
-        message: str | None = None,
-    ) -> None:
+    def __init__(self, name: str, expected: int | None, got: int | None) -> None:
         super().__init__(
-            message
-            or f"dictionary {name!r}: the current version is {got}, expected {expected}"
+            f"dictionary {name!r}: the current version is {got}, expected {expected}"
         )
         self.name = name
         self.expected = expected
@@ -225,19 +218,15 @@ class OverloadedError(RibolexError):
         unit: What the queue counts: "tokens", "requests".
         limit: How many of them may wait.
         got: How many would have waited.
-        retry_s: Seconds until there should be room; None if that is not known.
     """
 
-    def __init__(
-        self, unit: str, limit: int, got: int, retry_s: float | None = None
-    ) -> None:
+    def __init__(self, unit: str, limit: int, got: int) -> None:
         super().__init__(
             f"the queue is full: {got} {unit} would wait, expected at most {limit}"
         )
         self.unit = unit
         self.limit = limit
         self.got = got
-        self.retry_s = retry_s
 
 
 class NotReadyError(RibolexError):

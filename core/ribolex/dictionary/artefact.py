@@ -180,8 +180,8 @@ def _saelens_config(sae: Sae, identity: Identity) -> dict[str, object]:
     if sae.threshold is not None:
         own = {}
     architecture: str = sae.architecture
-    if identity.target is not None:
-        assert sae.threshold is not None  # SAELens knows no TopK transcoder
+    # SAELens knows no TopK transcoder; its TopK encodes and decodes one just so.
+    if identity.target is not None and sae.threshold is not None:
         architecture, own = "jumprelu_transcoder", {"d_out": sae.d_out}
     return {
         "architecture": architecture,

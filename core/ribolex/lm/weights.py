@@ -9,6 +9,7 @@ safetensors. Knows nothing of sequences or inference, nor where weights come fro
 import hashlib
 import json
 import os
+import struct
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,6 +43,12 @@ _UNREADABLE = (
     RuntimeError,
     EOFError,
     ValueError,
+    # What torch's unpickler falls over on bytes that are no pickle.
+    AssertionError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    struct.error,
 )
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -84,7 +91,7 @@ def read_weights(path: Path) -> Weights:
         CorruptInputError: as `load_network` does.
     """
     file = weights_file(path)
-    tensors = _read_tensors(file)
+    tensors = read_tensors(file)
     layout = layout_of(tensors, file)
     tensors = unprefixed(tensors, LANDMARKS[layout])
     _check_values(tensors, file)
@@ -166,7 +173,16 @@ def digest_network(network: RiNALMo) -> str:
     return digest.hexdigest()
 
 
-def _read_tensors(file: Path) -> dict[str, Any]:
+def read_tensors(file: Path) -> dict[str, Any]:
+    """Returns what a weights file holds by name, on the CPU; runs nothing in it.
+
+    Args:
+        file: safetensors, whose floating point is given as float32, or else what
+            `torch.save` wrote: bare, or one level down in a training checkpoint.
+
+    Raises:
+        CorruptInputError: it is not there, or not readable as weights alone.
+    """
     try:
         if file.suffix == ".safetensors":
             return _read_safetensors(file)

@@ -1,4 +1,4 @@
-"""The commands `ribolex dictionaries list`, `current`, `activate` and so on.
+"""The commands `ribolex dictionaries list`, `publish`, `activate` and so on.
 
 They work on a registry itself, with no server. Light: what reads dictionaries is
 imported once a command is called.
@@ -9,6 +9,7 @@ import os
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -36,6 +37,7 @@ def register(app: typer.Typer) -> None:
     """Adds the commands on a registry to `ribolex dictionaries`."""
     group = dictionaries_group(app)
     group.command(name="list")(list_entries)
+    group.command()(publish)
     group.command()(current)
     group.command()(activate)
     group.command()(retire)
@@ -75,6 +77,21 @@ def list_entries(registry: At, as_json: AsJson = False) -> None:
             entry.content_id[:12],
         )
     _console().print(table)
+
+
+def publish(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DICTIONARY", help="A dictionary's folder.")
+    ],
+    registry: At,
+) -> None:
+    """Copy a dictionary's folder into a registry as its next version.
+
+    It is not made current; `activate` does that.
+    """
+    from ribolex.registry.opening import open_registry
+
+    typer.echo(f"published {open_registry(registry).publish(folder)}")
 
 
 def current(name: Annotated[str, typer.Argument()], registry: At) -> None:

@@ -31,11 +31,10 @@ class EncoderServiceStub(object):
     stored.
 
     Every method may fail with
-    INVALID_ARGUMENT    no sequence at all, too many of them, more nucleotides than
-    the server's queue could ever hold, or a bad option
+    INVALID_ARGUMENT    no sequence at all, too many of them, or a bad option
     NOT_FOUND           the dictionary is not there (not Embed)
     FAILED_PRECONDITION the dictionary does not fit the loaded model (not Embed)
-    RESOURCE_EXHAUSTED  the queue is full; RetryInfo says when to try again
+    RESOURCE_EXHAUSTED  the queue is full; try again later
     UNAVAILABLE         the server is loading or draining
     DEADLINE_EXCEEDED   the caller's deadline passed, possibly in the queue
     A fault in one sequence fails that sequence only, see EncodeResult and EmbedResult.
@@ -73,11 +72,10 @@ class EncoderServiceServicer(object):
     stored.
 
     Every method may fail with
-    INVALID_ARGUMENT    no sequence at all, too many of them, more nucleotides than
-    the server's queue could ever hold, or a bad option
+    INVALID_ARGUMENT    no sequence at all, too many of them, or a bad option
     NOT_FOUND           the dictionary is not there (not Embed)
     FAILED_PRECONDITION the dictionary does not fit the loaded model (not Embed)
-    RESOURCE_EXHAUSTED  the queue is full; RetryInfo says when to try again
+    RESOURCE_EXHAUSTED  the queue is full; try again later
     UNAVAILABLE         the server is loading or draining
     DEADLINE_EXCEEDED   the caller's deadline passed, possibly in the queue
     A fault in one sequence fails that sequence only, see EncodeResult and EmbedResult.
@@ -147,11 +145,10 @@ class EncoderService(object):
     stored.
 
     Every method may fail with
-    INVALID_ARGUMENT    no sequence at all, too many of them, more nucleotides than
-    the server's queue could ever hold, or a bad option
+    INVALID_ARGUMENT    no sequence at all, too many of them, or a bad option
     NOT_FOUND           the dictionary is not there (not Embed)
     FAILED_PRECONDITION the dictionary does not fit the loaded model (not Embed)
-    RESOURCE_EXHAUSTED  the queue is full; RetryInfo says when to try again
+    RESOURCE_EXHAUSTED  the queue is full; try again later
     UNAVAILABLE         the server is loading or draining
     DEADLINE_EXCEEDED   the caller's deadline passed, possibly in the queue
     A fault in one sequence fails that sequence only, see EncodeResult and EmbedResult.

@@ -1,7 +1,8 @@
-"""Our encoder against SAELens on a dictionary that we wrote (tests/golden/saelens)."""
+"""Our encoder against SAELens on dictionaries that we wrote (tests/golden/saelens)."""
 
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -11,10 +12,18 @@ GOLDEN = Path(__file__).parents[2] / "golden" / "saelens"
 TOLERANCE = 1e-5
 
 
-def test_codes_are_those_of_saelens() -> None:
+@pytest.mark.parametrize(
+    ("folder", "file"),
+    [
+        ("dictionary", "expected"),
+        ("jumprelu", "expected_jumprelu"),
+        ("transcoder", "expected_transcoder"),
+    ],
+)
+def test_codes_are_those_of_saelens(folder: str, file: str) -> None:
     x = load_file(GOLDEN / "activations.safetensors")["x"]
-    expected = load_file(GOLDEN / "expected.safetensors")
-    sae = load_dictionary(GOLDEN / "dictionary").sae
+    expected = load_file(GOLDEN / f"{file}.safetensors")
+    sae = load_dictionary(GOLDEN / folder).sae
     codes = sae.encode(x)
     dense = torch.zeros_like(expected["codes"])
     dense.scatter_(1, codes.indices, codes.values)

@@ -21,7 +21,10 @@ def run(folder: FolderRegistry, *arguments: str) -> Result:
 
 def test_the_life_of_a_version(folder: FolderRegistry, tmp_path: Path) -> None:
     for seed in range(2):
-        folder.publish(stage(tmp_path / str(seed), seed))
+        staged = stage(tmp_path / str(seed), seed)
+        assert (
+            run(folder, "publish", str(staged)).stdout == f"published demo@{seed + 1}\n"
+        )
     error = run(folder, "current", "demo").exception
     assert isinstance(error, DictionaryNotFoundError)
     assert "-" in run(folder, "activate", "demo@1").stdout
