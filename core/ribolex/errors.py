@@ -202,9 +202,16 @@ class StaleWriteError(RibolexError):
         got: The current version that was found; none if None.
     """
 
-    def __init__(self, name: str, expected: int | None, got: int | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        expected: int | None,
+        got: int | None,
+        message: str | None = None,
+    ) -> None:
         super().__init__(
-            f"dictionary {name!r}: the current version is {got}, expected {expected}"
+            message
+            or f"dictionary {name!r}: the current version is {got}, expected {expected}"
         )
         self.name = name
         self.expected = expected
@@ -218,15 +225,19 @@ class OverloadedError(RibolexError):
         unit: What the queue counts: "tokens", "requests".
         limit: How many of them may wait.
         got: How many would have waited.
+        retry_s: Seconds until there should be room; None if that is not known.
     """
 
-    def __init__(self, unit: str, limit: int, got: int) -> None:
+    def __init__(
+        self, unit: str, limit: int, got: int, retry_s: float | None = None
+    ) -> None:
         super().__init__(
             f"the queue is full: {got} {unit} would wait, expected at most {limit}"
         )
         self.unit = unit
         self.limit = limit
         self.got = got
+        self.retry_s = retry_s
 
 
 class NotReadyError(RibolexError):

@@ -35,7 +35,7 @@ class Failure:
     message: str
     reason: str
     fields: list[str]
-    retry_s: int | None
+    retry_s: float | None
 
 
 def connect(address: str) -> Stubs:
@@ -70,7 +70,7 @@ def failure_of(error: grpc.RpcError) -> Failure:
             elif kind == "BadRequest":
                 fields = [each.field for each in detail.field_violations]
             else:
-                retry_s = detail.retry_delay.seconds
+                retry_s = detail.retry_delay.ToMilliseconds() / 1000
     return Failure(error.code(), error.details() or "", reason, fields, retry_s)
 
 

@@ -10,9 +10,9 @@ from tests.integration.conftest import Stubs, connect, failure_of
 
 from ribolex.dictionary import Codes, Dictionary, pool
 from ribolex.lm import LanguageModel
-from ribolex.rna import tokenise
 from ribolex.server.convert.codes import decode_codes
-from ribolex.server.engine.encoding import Job, Recipe, encode_batch
+from ribolex.server.engine.encoding import EncodeTask, Recipe
+from ribolex.server.engine.task import compute
 from ribolex.v1 import codes_pb2 as codes
 from ribolex.v1 import encoder_pb2 as pb
 from ribolex.v1.encoder_pb2_grpc import EncoderServiceStub
@@ -43,8 +43,8 @@ def test_codes_equal_direct_computation(
     assert (answer.dictionary.name, answer.dictionary.version) == ("tiny", 1)
     for sequence, result in zip(SEQUENCES, answer.results, strict=True):
         text = sequence.upper().replace("T", "U")
-        job = Job(tokenise(text), Recipe(dictionary.sae.k, "max"))
-        (expected,) = encode_batch(lm, dictionary, [job])
+        recipe = Recipe(dictionary.sae.k, "max")
+        (expected,) = compute(lm, [EncodeTask(text, dictionary, recipe)])
         encoded = result.encoded
         assert encoded.n_nucleotides == len(sequence)
         assert encoded.fvu == pytest.approx(expected.fvu, rel=1e-3)
@@ -203,8 +203,8 @@ def test_an_rna_beyond_the_context_is_encoded_whole(
 ) -> None:
     """Between short ones, in batches of 256 tokens: it makes one of its own."""
     text = long_rna(5000)
-    job = Job(tokenise(text), Recipe(dictionary.sae.k, "max"))
-    (expected,) = encode_batch(lm, dictionary, [job])
+    recipe = Recipe(dictionary.sae.k, "max")
+    (expected,) = compute(lm, [EncodeTask(text, dictionary, recipe)])
     with (
         own_server(max_nucleotides=5000, batch_tokens=256) as address,
         connect(address).channel as channel,
@@ -229,7 +229,34 @@ def test_an_rna_beyond_the_context_is_encoded_whole(
 def test_timing_is_told(stubs: Stubs) -> None:
     timing = stubs.encoder.Encode(request("ACGU")).timing
     assert 0 < timing.compute_s < timing.total_s
+    assert 0 < timing.prepare_s < timing.total_s
     assert 0 <= timing.queue_s < timing.total_s
+
+
+def test_a_call_may_go_with_the_bulk_and_gets_the_same(stubs: Stubs) -> None:
+    one, other = (
+        stubs.encoder.Encode(pb.EncodeRequest(sequences=["ACGU"], bulk=bulk))
+        for bulk in (False, True)
+    )
+    assert list(one.results) == list(other.results)
+
+
+def test_a_call_that_can_never_fit_is_refused_for_good(own_server: OwnServer) -> None:
+    with (
+        own_server(max_queue_tokens=100) as address,
+        connect(address).channel as channel,
+    ):
+        encoder = EncoderServiceStub(channel)
+        with pytest.raises(grpc.RpcError) as caught:
+            encoder.Encode(request("A" * 60, "C" * 60))
+        failure = failure_of(caught.value)
+        assert (failure.code.name, failure.fields) == (
+            "INVALID_ARGUMENT",
+            ["sequences"],
+        )
+        assert "124 tokens, expected at most 100" in failure.message
+        (result,) = encoder.Encode(request("A" * 99)).results
+        assert "99 nucleotides, expected at most 98" in result.rejection.message
 
 
 def marked(i: int, *sequences: str) -> pb.EncodeStreamRequest:

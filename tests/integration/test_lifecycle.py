@@ -28,8 +28,7 @@ from tests.integration.test_collections import random_rnas
 from ribolex.errors import NotReadyError
 from ribolex.lm import LanguageModel, load_lm
 from ribolex.server.app import SERVICES, serve
-from ribolex.server.engine import encoding
-from ribolex.server.engine.encoding import encode_batch
+from ribolex.server.engine.encoding import EncodeTask
 from ribolex.server.settings import ServerSettings
 from ribolex.v1 import collection_pb2 as pb
 from ribolex.v1 import encoder_pb2
@@ -131,12 +130,14 @@ def slow_down(monkeypatch: pytest.MonkeyPatch, seconds: float) -> threading.Even
     """Makes every batch take longer; gives an event that is set by the first."""
     begun = threading.Event()
 
+    run = EncodeTask.run
+
     def encode(*args: Any) -> Any:
         begun.set()
         time.sleep(seconds)
-        return encode_batch(*args)
+        return run(*args)
 
-    monkeypatch.setattr(encoding, "encode_batch", encode)
+    monkeypatch.setattr(EncodeTask, "run", encode)
     return begun
 
 
@@ -203,12 +204,15 @@ def test_a_full_queue_refuses_calls_and_slows_streams(
     settings = {"max_queue_tokens": 30, "batch_tokens": 24}
     with ThreadPoolExecutor(8) as pool, own_server(**settings) as address:
         stubs = connect(address)
-        request = encoder_pb2.EncodeRequest(sequences=["ACGUACGUACGUACGUACGU"])
-        calls = [pool.submit(stubs.encoder.Encode, request) for _ in range(6)]
+        requests = [
+            encoder_pb2.EncodeRequest(sequences=["A" * n + "C" * (20 - n)])
+            for n in range(12)
+        ]
+        calls = [pool.submit(stubs.encoder.Encode, one) for one in requests[:6]]
         assert begun.wait(timeout=10)
         stream = stubs.encoder.EncodeStream(
-            encoder_pb2.EncodeStreamRequest(request_id=str(i), request=request)
-            for i in range(6)
+            encoder_pb2.EncodeStreamRequest(request_id=str(i), request=one)
+            for i, one in enumerate(requests[6:])
         )
         assert [answer.request_id for answer in stream] == list("012345")
         errors = [call.exception() for call in calls]
@@ -230,7 +234,7 @@ def test_a_fault_of_ours_is_internal_and_logged(
     def fail(*_: object) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(encoding, "encode_batch", fail)
+    monkeypatch.setattr(EncodeTask, "run", fail)
     with own_server() as address:
         stubs = connect(address)
         with pytest.raises(grpc.RpcError) as caught:
@@ -238,6 +242,31 @@ def test_a_fault_of_ours_is_internal_and_logged(
         failure = failure_of(caught.value)
         assert (failure.code.name, failure.message) == ("INTERNAL", "internal error")
         assert "secret" in caplog.text
+        stubs.channel.close()
+
+
+def test_a_dead_engine_is_told_by_health_and_by_every_call(
+    own_server: OwnServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Death(BaseException):
+        """What no `except Exception` sees."""
+
+    def die(*_: object) -> None:
+        raise Death
+
+    monkeypatch.setattr(EncodeTask, "run", die)
+    monkeypatch.setattr("threading.excepthook", lambda _: None)
+    with own_server() as address:
+        stubs = connect(address)
+        for _ in range(2):
+            with pytest.raises(grpc.RpcError) as caught:
+                stubs.encoder.Encode(ENCODE)
+            assert failure_of(caught.value).reason == "NOT_READY"
+        for _ in range(200):
+            if health(stubs, "") == NOT_SERVING:
+                break
+            time.sleep(0.01)
+        assert {health(stubs, name) for name in ("", *SERVICES)} == {NOT_SERVING}
         stubs.channel.close()
 
 

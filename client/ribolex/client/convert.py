@@ -120,7 +120,9 @@ def encode_options(
 
 def timing(message: codes_pb2.Timing) -> records.Timing:
     """Returns the times that a message holds."""
-    return records.Timing(message.queue_s, message.compute_s, message.total_s)
+    return records.Timing(
+        message.queue_s, message.compute_s, message.total_s, message.prepare_s
+    )
 
 
 def codes(message: codes_pb2.Codes) -> SparseCodes:

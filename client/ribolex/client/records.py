@@ -36,6 +36,7 @@ class Timing:
     queue_s: float
     compute_s: float
     total_s: float
+    prepare_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from ribolex.lm.model import Hook, RiNALMo
 from ribolex.lm.packing import Packed, bucket, pack
 from ribolex.lm.precision import Precision, choose_dtype
 from ribolex.lm.weights import digest_network, load_network, read_name
-from ribolex.lm.windows import Piece, pieces
+from ribolex.lm.windows import Piece, kept_rows, pieces, placed_rows
 from ribolex.rna.alphabet import CLS, EOS, MASK, VOCABULARY, normalise, tokenise
 
 # Tokens at a time. A CPU is fastest while a batch fits its cache: on a Zen 4 core 512
@@ -56,8 +56,8 @@ class Replacement(NamedTuple):
     """Gives, for the source's activations, those that the layer is to have."""
 
 
-class _Batch(NamedTuple):
-    """Windows, and their tokens on the device in the same order."""
+class Laid(NamedTuple):
+    """Windows, and their tokens packed on the device in the same order."""
 
     pieces: list[Piece]
     packed: Packed
@@ -149,9 +149,34 @@ class LanguageModel:
         self._check_layers(layers)
         for batch in self._batches(pieces([tokens])):
             states = dict(self._layers(batch.packed, layers, hook))
-            for piece, rows in zip(batch.pieces, _kept(batch.pieces), strict=True):
+            for piece, rows in zip(batch.pieces, kept_rows(batch.pieces), strict=True):
                 own = {layer: x[rows] for layer, x in states.items()}
                 yield Span(piece.window.kept_start, own)
+
+    def lay_out(self, windows: Sequence[Piece]) -> list[Laid]:
+        """Returns windows packed for `read`, like lengths together.
+
+        May be called from any thread, while another one reads.
+        """
+        return [*self._batches(windows)]
+
+    def read(
+        self, laid: Laid, layers: Sequence[int], hook: Hook = "normed"
+    ) -> dict[int, Float[Tensor, "nucleotide d_model"]]:
+        """Returns, by layer, the activations of what windows answer for.
+
+        Args:
+            laid: from `lay_out`.
+            layers: as in `activations`.
+            hook: as in `activations`.
+
+        Returns:
+            float32 on the model's device; window after window as `laid` has them.
+        """
+        rows = _rows(kept_rows(laid.pieces)).to(self._device)
+        with torch.inference_mode():
+            states = self._layers(laid.packed, layers, hook)
+            return {layer: x[rows] for layer, x in states}
 
     def hidden(
         self, tokens: Sequence[UInt8[np.ndarray, " _token"]], layer: int, hook: Hook
@@ -169,10 +194,8 @@ class LanguageModel:
         ends = np.cumsum([0] + [len(sequence) - 2 for sequence in tokens]).tolist()
         out = torch.empty((ends[-1], self.config.d_model), device=self._device)
         for batch in self._batches(pieces(tokens)):
-            source = _rows(_kept(batch.pieces)).to(self._device)
-            target = _rows(_placed(batch.pieces, ends)).to(self._device)
-            for _, states in self._layers(batch.packed, [layer], hook):
-                out[target] = states[source]
+            target = _rows(placed_rows(batch.pieces, ends)).to(self._device)
+            out[target] = self.read(batch, [layer], hook)[layer]
         return out
 
     def logits(
@@ -225,19 +248,19 @@ class LanguageModel:
             return _TOKENS_PER_GPU
         return min(_TOKENS_PER_CPU_THREAD * torch.get_num_threads(), _TOKENS_PER_GPU)
 
-    def _batches(self, windows: Sequence[Piece]) -> Iterator[_Batch]:
+    def _batches(self, windows: Sequence[Piece]) -> Iterator[Laid]:
         lengths = [len(piece.tokens) for piece in windows]
         for group in bucket(lengths, self._batch_tokens):
             batch = [windows[i] for i in group]
             packed = pack([piece.tokens for piece in batch])
-            yield _Batch(batch, packed.to(self._device))
+            yield Laid(batch, packed.to(self._device))
 
     def _arrivals(
         self,
         tokens: Sequence[UInt8[np.ndarray, " _token"]],
         layers: Sequence[int],
         hook: Hook,
-    ) -> Iterator[tuple[_Batch, list[tuple[int, Arrive]]]]:
+    ) -> Iterator[tuple[Laid, list[tuple[int, Arrive]]]]:
         for batch in self._batches(pieces(tokens)):
             states = self._layers(batch.packed, layers, hook)
             yield batch, [(layer, _send_home(x)) for layer, x in states]
@@ -283,23 +306,6 @@ class LanguageModel:
             raise InvalidRequestError("layers", "name at least one layer")
 
 
-def _kept(windows: Sequence[Piece]) -> list[slice]:
-    """Returns which rows of a batch's tokens each of its windows answers for."""
-    starts = np.cumsum([0] + [len(piece.tokens) for piece in windows]).tolist()
-    return [
-        slice(start + piece.kept.start, start + piece.kept.stop)
-        for start, piece in zip(starts, windows, strict=False)
-    ]
-
-
-def _placed(windows: Sequence[Piece], starts: Sequence[int]) -> list[slice]:
-    """Returns where each window's answer lies when RNAs begin at `starts`."""
-    return [
-        slice(starts[member] + window.kept_start, starts[member] + window.kept_stop)
-        for member, window, _ in windows
-    ]
-
-
 def _rows(slices: Sequence[slice]) -> Int[Tensor, " row"]:
     parts = [np.arange(part.start, part.stop) for part in slices]
     return torch.from_numpy(np.concatenate(parts))
@@ -311,7 +317,7 @@ def _scatter(
     out: Sequence[Float[np.ndarray, "_nucleotide width"]],
 ) -> None:
     """Writes what each window keeps to where it belongs in its RNA's array."""
-    for (member, window, _), rows in zip(windows, _kept(windows), strict=True):
+    for (member, window, _), rows in zip(windows, kept_rows(windows), strict=True):
         out[member][window.kept_start : window.kept_stop] = states[rows]
 
 

@@ -94,6 +94,23 @@ def pieces(tokens: Sequence[UInt8[np.ndarray, " _token"]]) -> list[Piece]:
     return out
 
 
+def kept_rows(windows: Sequence[Piece]) -> list[slice]:
+    """Returns which rows of their joined tokens each of some windows answers for."""
+    starts = np.cumsum([0] + [len(piece.tokens) for piece in windows]).tolist()
+    return [
+        slice(start + piece.kept.start, start + piece.kept.stop)
+        for start, piece in zip(starts, windows, strict=False)
+    ]
+
+
+def placed_rows(windows: Sequence[Piece], starts: Sequence[int]) -> list[slice]:
+    """Returns where each window's answer lies when RNAs begin at `starts`."""
+    return [
+        slice(starts[member] + window.kept_start, starts[member] + window.kept_stop)
+        for member, window, _ in windows
+    ]
+
+
 def _frame(
     sequence: UInt8[np.ndarray, " token"], window: Window
 ) -> UInt8[np.ndarray, " _token"]:

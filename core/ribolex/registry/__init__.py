@@ -2,8 +2,8 @@
 
 A version is immutable and never reused; which one is current is a pointer that moves
 apart from publishing. Who serves follows the events. `Registry` says what any of them
-does; `FolderRegistry` needs nothing but a folder. `open_registry` takes what a user
-writes.
+does; `FolderRegistry` needs nothing but a folder, `RedisRegistry` serves
+several machines. `open_registry` takes what a user writes.
 
 The names are loaded when they are asked for: `cli` is here, and must start without
 PyTorch.
@@ -24,12 +24,14 @@ if TYPE_CHECKING:
         parse_pinned,
         parse_ref,
     )
+    from ribolex.registry.redis_registry import RedisRegistry
 
 __all__ = [
     "Entry",
     "Event",
     "FolderRegistry",
     "PinnedRef",
+    "RedisRegistry",
     "Ref",
     "Registry",
     "open_registry",
@@ -37,7 +39,11 @@ __all__ = [
     "parse_ref",
 ]
 
-_ELSEWHERE = {"FolderRegistry": "folder", "open_registry": "opening"}
+_ELSEWHERE = {
+    "FolderRegistry": "folder",
+    "RedisRegistry": "redis_registry",
+    "open_registry": "opening",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -132,7 +132,7 @@ class FolderStore:
             # Out of sight at once: a reader meets the whole folder or none.
             leaving = folder.with_name(f"{_INCOMING}{uuid.uuid4().hex}")
             folder.rename(leaving)
-            shutil.rmtree(leaving)
+            shutil.rmtree(leaving, ignore_errors=True)
 
     def retired(self, name: str) -> set[int]:
         """Returns the versions of a name that are marked as retired."""

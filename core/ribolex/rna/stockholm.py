@@ -6,17 +6,16 @@ are there and can pair (AU, GC, GU). Pseudoknots are set aside, since dot-bracke
 cannot say them. Knows nothing of corpora: which RNAs to keep is the caller's choice.
 """
 
-import gzip
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TextIO
 
 from ribolex.errors import CorruptInputError
-from ribolex.rna.alphabet import GAPS, normalise
+from ribolex.rna.alphabet import GAPS
 from ribolex.rna.records import Rna
+from ribolex.rna.text import Refuse, accept, open_text
 
 _HEADER = "# STOCKHOLM 1.0"
 _END = "//"
@@ -39,11 +38,15 @@ class Alignment:
     consensus: str | None
     """SS_cons in WUSS notation, as long as the rows, or None if the file has none."""
 
-    def rnas(self) -> Iterator[Rna]:
+    def rnas(self, refuse: Refuse | None = None) -> Iterator[Rna]:
         """Yields the members without their gaps, in the order of the rows.
 
         Metadata: family_acc (AC), family (ID), type (TP as "Gene;snRNA"), clan (CL),
         each only where the file has it. A structure without any pair is None.
+
+        Args:
+            refuse: is told of each member whose letters are none of RNA, which is
+                then left out; if None, the first one is raised.
 
         Raises:
             InvalidSequenceError: a row holds no letter, or one that is none of RNA.
@@ -52,9 +55,11 @@ class Alignment:
         pairs = [] if self.consensus is None else _pairs(self.consensus, self.where)
         for name, aligned in self.rows.items():
             where = f"{self.where}, row {name!r}"
-            sequence = normalise(aligned, where, degap=True)
-            structure = _project(pairs, aligned)
-            yield Rna(name, sequence, structure if "(" in structure else None, metadata)
+            sequence = accept(aligned, where, degap=True, refuse=refuse)
+            if sequence is not None:
+                structure = _project(pairs, aligned)
+                known = structure if "(" in structure else None
+                yield Rna(name, sequence, known, metadata)
 
     def _metadata(self) -> dict[str, str]:
         kinds = [word.strip() for word in self.labels.get("TP", "").split(";")]
@@ -64,7 +69,8 @@ class Alignment:
             "type": ";".join(kind for kind in kinds if kind),
             "clan": self.labels.get("CL", ""),
         }
-        return {key: text for key, text in metadata.items() if text}
+        # A tab in a label would be another column in a table.
+        return {key: " ".join(text.split()) for key, text in metadata.items() if text}
 
 
 def read_alignments(path: Path) -> Iterator[Alignment]:
@@ -79,7 +85,7 @@ def read_alignments(path: Path) -> Iterator[Alignment]:
     draft: _Draft | None = None
     number = 0
     try:
-        with _open(path) as stream:
+        with open_text(path, "replace", None) as stream:
             for number, raw in enumerate(stream, start=1):
                 line, where = raw.rstrip(), f"{path}:{number}"
                 if draft is None:
@@ -162,12 +168,6 @@ def _begin(line: str, where: str) -> _Draft | None:
     if not line.startswith(_HEADER):
         raise CorruptInputError(where, f"{line[:20]!r} found, expected {_HEADER!r}")
     return _Draft(where)
-
-
-def _open(path: Path) -> TextIO:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8", errors="replace")
-    return path.open(encoding="utf-8", errors="replace")
 
 
 def _pairs(consensus: str, where: str) -> list[tuple[int, int]]:

@@ -6,13 +6,14 @@ The first line names the columns. Plain or gzipped. Knows nothing of models.
 import csv
 import gzip
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import NamedTuple
 
 from ribolex.errors import CorruptInputError
-from ribolex.rna.alphabet import normalise
 from ribolex.rna.records import Rna
+from ribolex.rna.text import Refuse, accept, open_text
 
 _LABELS = ("family_acc", "family", "type", "clan")
 
@@ -25,26 +26,48 @@ class AlignmentRow(NamedTuple):
     aligned: str
 
 
-def open_text(path: Path) -> TextIO:
-    """Returns a text stream of a plain or gzipped file."""
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8", newline="")
-    return path.open(encoding="utf-8", newline="")
-
-
-def read_rnas(path: Path) -> Iterator[Rna]:
+def read_rnas(
+    path: Path, *, degap: bool = False, refuse: Refuse | None = None
+) -> Iterator[Rna]:
     """Yields the RNAs of a table with the columns `name` and `sequence`.
 
     `structure`, `family_acc`, `family`, `type` and `clan` are read where present.
+
+    Args:
+        path: the table.
+        degap: remove gaps of a sequence instead of refusing them.
+        refuse: is told of each RNA whose letters are none of RNA, which is then left
+            out; if None, the first one is raised.
 
     Raises:
         CorruptInputError: a column is missing, or the file breaks off.
         InvalidSequenceError: names the file, the line and the RNA.
     """
     for line, row in _rows(path, ("name", "sequence")):
-        sequence = normalise(row["sequence"], f"{path}:{line}, {row['name']!r}")
-        labels = {key: row[key] for key in _LABELS if row.get(key)}
-        yield Rna(row["name"], sequence, row.get("structure") or None, labels)
+        where = f"{path}:{line}, {row['name']!r}"
+        sequence = accept(row["sequence"], where, degap=degap, refuse=refuse)
+        if sequence is not None:
+            structure = row.get("structure") or None
+            yield Rna(row["name"], sequence, structure, _labels(row))
+
+
+def read_labels(path: Path) -> dict[str, dict[str, str]]:
+    """Returns the labels of a table with a column `name`, by name.
+
+    Raises:
+        CorruptInputError: it has no column of labels, or the file breaks off.
+    """
+    labels: dict[str, dict[str, str]] = {}
+    for line, row in _rows(path, ("name",)):
+        if not any(key in row for key in _LABELS):
+            expected = ", ".join(_LABELS)
+            raise CorruptInputError(path, f"has no column of labels, of: {expected}")
+        found = _labels(row)
+        if labels.setdefault(row["name"], found) != found:
+            raise CorruptInputError(
+                f"{path}:{line}", f"other labels of {row['name']!r} than further up"
+            )
+    return labels
 
 
 def read_alignment_rows(path: Path) -> Iterator[AlignmentRow]:
@@ -59,17 +82,30 @@ def read_alignment_rows(path: Path) -> Iterator[AlignmentRow]:
 
 def write_rnas(path: Path, rnas: Iterable[Rna]) -> None:
     """Writes the gzipped table that `read_rnas` reads, the same bytes always."""
-    fields = [*_LABELS, "name", "sequence", "structure"]
+    rows = (
+        [rna.metadata.get(key, "") for key in _LABELS]
+        + [rna.name, rna.sequence, rna.structure or ""]
+        for rna in rnas
+    )
+    _write(path, [*_LABELS, "name", "sequence", "structure"], rows)
+
+
+def write_alignment_rows(path: Path, rows: Iterable[AlignmentRow]) -> None:
+    """Writes the gzipped table that `read_alignment_rows` reads, the same bytes."""
+    _write(path, AlignmentRow._fields, rows)
+
+
+def _write(path: Path, fields: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     with (
         path.open("wb") as raw,
         gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as zipped,
     ):
-        lines = ["\t".join(fields)]
-        for rna in rnas:
-            labels = [rna.metadata.get(key, "") for key in _LABELS]
-            row = [*labels, rna.name, rna.sequence, rna.structure or ""]
-            lines.append("\t".join(row))
-        zipped.write(("\n".join(lines) + "\n").encode())
+        for row in chain([fields], rows):
+            zipped.write(("\t".join(row) + "\n").encode())
+
+
+def _labels(row: Mapping[str, str | None]) -> dict[str, str]:
+    return {key: text for key in _LABELS if (text := row.get(key))}
 
 
 def _rows(path: Path, needed: Iterable[str]) -> Iterator[tuple[int, dict[str, str]]]:

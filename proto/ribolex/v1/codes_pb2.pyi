@@ -249,9 +249,10 @@ class Timing(_message.Message):
     QUEUE_S_FIELD_NUMBER: _builtins.int
     COMPUTE_S_FIELD_NUMBER: _builtins.int
     TOTAL_S_FIELD_NUMBER: _builtins.int
+    PREPARE_S_FIELD_NUMBER: _builtins.int
     queue_s: _builtins.float
-    """Seconds spent waiting for a batch, >= 0. Of a request that was computed in
-    several batches, the longest wait.
+    """Seconds spent waiting, >= 0: from its arrival in the queue until the last of its
+    batches was done, less prepare_s and compute_s.
     """
     compute_s: _builtins.float
     """Seconds in which the device worked on batches with parts of this request,
@@ -259,16 +260,21 @@ class Timing(_message.Message):
     """
     total_s: _builtins.float
     """Seconds from the request's arrival until its answer was ready, >= 0."""
+    prepare_s: _builtins.float
+    """Seconds in which batches with parts of this request were laid out for the
+    device, >= 0. Shared work counts in full, as in compute_s.
+    """
     def __init__(
         self,
         *,
         queue_s: _builtins.float = ...,
         compute_s: _builtins.float = ...,
         total_s: _builtins.float = ...,
+        prepare_s: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compute_s", b"compute_s", "queue_s", b"queue_s", "total_s", b"total_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compute_s", b"compute_s", "prepare_s", b"prepare_s", "queue_s", b"queue_s", "total_s", b"total_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -80,6 +80,11 @@ class EncodeRequest(_message.Message):
 
     SEQUENCES_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
+    BULK_FIELD_NUMBER: _builtins.int
+    bulk: _builtins.bool
+    """Whether this may wait for others: it then queues with streams and uploads, and
+    calls of those who wait for an answer go first. EncodeStream always does.
+    """
     @_builtins.property
     def sequences(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The sequences, 1 .. the server's limit (256 unless configured). RNA letters
@@ -98,10 +103,11 @@ class EncodeRequest(_message.Message):
         *,
         sequences: _abc.Iterable[_builtins.str] | None = ...,
         options: Global___EncodeOptions | None = ...,
+        bulk: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["options", b"options", "sequences", b"sequences"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bulk", b"bulk", "options", b"options", "sequences", b"sequences"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -290,6 +296,7 @@ class EmbedRequest(_message.Message):
     POOLING_FIELD_NUMBER: _builtins.int
     VALUE_TYPE_FIELD_NUMBER: _builtins.int
     DEGAP_FIELD_NUMBER: _builtins.int
+    BULK_FIELD_NUMBER: _builtins.int
     hook: _dictionary_pb2.Hook.ValueType
     """Which vector of a layer. Unspecified: HOOK_NORMED, what the next layer reads."""
     level: _codes_pb2.Level.ValueType
@@ -308,6 +315,8 @@ class EmbedRequest(_message.Message):
     """Whether gap signs ("-" and ".") are taken out of the sequences first. If
     not, a gap is an invalid letter.
     """
+    bulk: _builtins.bool
+    """Whether this may wait for others, as in EncodeRequest."""
     @_builtins.property
     def sequences(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The sequences, as in EncodeRequest."""
@@ -328,10 +337,11 @@ class EmbedRequest(_message.Message):
         pooling: _codes_pb2.Pooling.ValueType = ...,
         value_type: _codes_pb2.ValueType.ValueType = ...,
         degap: _builtins.bool = ...,
+        bulk: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["degap", b"degap", "hook", b"hook", "layers", b"layers", "level", b"level", "pooling", b"pooling", "sequences", b"sequences", "value_type", b"value_type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bulk", b"bulk", "degap", b"degap", "hook", b"hook", "layers", b"layers", "level", b"level", "pooling", b"pooling", "sequences", b"sequences", "value_type", b"value_type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -31,10 +31,11 @@ class EncoderServiceStub(object):
     stored.
 
     Every method may fail with
-    INVALID_ARGUMENT    no sequence at all, too many of them, or a bad option
+    INVALID_ARGUMENT    no sequence at all, too many of them, more nucleotides than
+    the server's queue could ever hold, or a bad option
     NOT_FOUND           the dictionary is not there (not Embed)
     FAILED_PRECONDITION the dictionary does not fit the loaded model (not Embed)
-    RESOURCE_EXHAUSTED  the queue is full; try again later
+    RESOURCE_EXHAUSTED  the queue is full; RetryInfo says when to try again
     UNAVAILABLE         the server is loading or draining
     DEADLINE_EXCEEDED   the caller's deadline passed, possibly in the queue
     A fault in one sequence fails that sequence only, see EncodeResult and EmbedResult.
@@ -72,10 +73,11 @@ class EncoderServiceServicer(object):
     stored.
 
     Every method may fail with
-    INVALID_ARGUMENT    no sequence at all, too many of them, or a bad option
+    INVALID_ARGUMENT    no sequence at all, too many of them, more nucleotides than
+    the server's queue could ever hold, or a bad option
     NOT_FOUND           the dictionary is not there (not Embed)
     FAILED_PRECONDITION the dictionary does not fit the loaded model (not Embed)
-    RESOURCE_EXHAUSTED  the queue is full; try again later
+    RESOURCE_EXHAUSTED  the queue is full; RetryInfo says when to try again
     UNAVAILABLE         the server is loading or draining
     DEADLINE_EXCEEDED   the caller's deadline passed, possibly in the queue
     A fault in one sequence fails that sequence only, see EncodeResult and EmbedResult.
@@ -145,10 +147,11 @@ class EncoderService(object):
     stored.
 
     Every method may fail with
-    INVALID_ARGUMENT    no sequence at all, too many of them, or a bad option
+    INVALID_ARGUMENT    no sequence at all, too many of them, more nucleotides than
+    the server's queue could ever hold, or a bad option
     NOT_FOUND           the dictionary is not there (not Embed)
     FAILED_PRECONDITION the dictionary does not fit the loaded model (not Embed)
-    RESOURCE_EXHAUSTED  the queue is full; try again later
+    RESOURCE_EXHAUSTED  the queue is full; RetryInfo says when to try again
     UNAVAILABLE         the server is loading or draining
     DEADLINE_EXCEEDED   the caller's deadline passed, possibly in the queue
     A fault in one sequence fails that sequence only, see EncodeResult and EmbedResult.

@@ -20,8 +20,7 @@ from ribolex.lm import load_lm, sensible_threads
 from ribolex.registry import open_registry, parse_ref
 from ribolex.server.dictionaries import Dictionaries, choose_default
 from ribolex.server.engine.front import Engine
-from ribolex.server.engine.queue import Queue
-from ribolex.server.engine.worker import Computed
+from ribolex.server.engine.queue import Limits
 from ribolex.server.index.measure import SearchMeasure
 from ribolex.server.index.store import CollectionStore
 from ribolex.server.services.collection import CollectionService
@@ -71,11 +70,13 @@ async def serve(
     gate = Gate()
     front = await _Front.open(settings, gate)
     backend: Backend | None = None
+    watch: asyncio.Task[None] | None = None
     try:
         backend = await _load(settings)
         if not stop.is_set():
             gate.open(backend)
             await front.tell_health(health_pb2.HealthCheckResponse.SERVING)
+            watch = asyncio.create_task(_watch(backend.engine, front))
             if settings.address_file is not None:
                 await asyncio.to_thread(_write, settings.address_file, front.address)
             _LOG.info("ready, address %s", front.address)
@@ -84,11 +85,20 @@ async def serve(
         _LOG.info("draining, at most %.0f s", settings.drain_s)
     finally:
         gate.draining.set()
+        if watch is not None:
+            watch.cancel()
         await front.close(settings.drain_s)
         if backend is not None:
             await backend.engine.close()
             await backend.collections.close()
     _LOG.info("stopped")
+
+
+async def _watch(engine: Engine, front: "_Front") -> None:
+    """Says that we do not serve once the engine has died."""
+    await engine.died.wait()
+    _LOG.critical("the engine has died: not serving until the process is restarted")
+    await front.tell_health(health_pb2.HealthCheckResponse.NOT_SERVING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,14 +183,14 @@ async def _load(settings: ServerSettings) -> Backend:
     _LOG.info("dictionary %s loaded, the default", found.dictionary.ref)
     collections = CollectionStore(settings.data.expanduser(), SearchMeasure(), find)
     await collections.open()
-    queue: Queue[Computed] = Queue(
+    limits = Limits(
         max_tokens=settings.max_queue_tokens,
         max_requests=settings.max_queue_requests,
         batch_tokens=settings.batch_tokens,
     )
     return Backend(
         lm,
-        Engine(lm, queue, max_nucleotides=settings.max_nucleotides),
+        Engine(lm, limits, max_nucleotides=settings.max_nucleotides),
         dictionaries,
         collections,
         settings.max_sequences,

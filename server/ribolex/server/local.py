@@ -5,9 +5,9 @@
 files.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from jaxtyping import Float, Float32, Int64
 
 from ribolex.dictionary import Codes, Pooling, SequenceCode
 from ribolex.errors import InvalidRequestError
-from ribolex.lm import Hook, LanguageModel, load_lm
+from ribolex.lm import Hook, load_lm
 from ribolex.lm.precision import Precision
 from ribolex.registry import open_registry
 from ribolex.server.dictionaries import check_fit, choose_default
@@ -24,19 +24,11 @@ from ribolex.server.engine.encoding import (
     EncodeTask,
     Encoding,
     Recipe,
-    cost,
     read_sequence,
 )
-from ribolex.server.engine.plan import Waiting, plan
-from ribolex.server.engine.worker import Task
+from ribolex.server.engine.task import compute
 from ribolex.server.settings import BUNDLED, MAX_NUCLEOTIDES
 from ribolex.server.status import reason_of
-
-_BATCH_TOKENS = 2048
-"""On a CPU more is no faster (8.9 k nucleotides/s at 2,048, 7.1 k at 8,192)."""
-
-
-Outcome = TypeVar("Outcome")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +141,8 @@ class LocalEncoder:
             raise InvalidRequestError("k", f"{k} is not in 0 to {self.k}")
         recipe = Recipe(k or self.k, pooling)
         read = _read(sequences, degap=degap)
-        tasks = {
-            i: EncodeTask.of(text, self._dictionary, recipe)
-            for i, text in read.texts.items()
-        }
-        done = _compute(self._lm, read.texts, tasks)
+        tasks = [EncodeTask(t, self._dictionary, recipe) for t in read.texts.values()]
+        done = dict(zip(read.texts, compute(self._lm, tasks), strict=True))
         return self._result(len(sequences), done, read.rejections, per_nucleotide)
 
     def _result(
@@ -233,8 +222,8 @@ class LocalEmbedder:
         """
         view = View.of(self._lm, layers, hook, pooling, is_half=half)
         read = _read(sequences, degap=degap)
-        tasks = {i: EmbedTask(text, view) for i, text in read.texts.items()}
-        done = _compute(self._lm, read.texts, tasks)
+        tasks = [EmbedTask(text, view) for text in read.texts.values()]
+        done = dict(zip(read.texts, compute(self._lm, tasks), strict=True))
         dtype = np.float16 if half else np.float32
         nothing = np.empty((0, len(view.layers), self._lm.config.d_model), dtype)
         lengths = [len(read.texts.get(i, "")) for i in range(len(sequences))]
@@ -264,21 +253,6 @@ def _read(sequences: Sequence[str], *, degap: bool) -> _Read:
             reason = reason_of(error).lower()
             rejections.append(LocalRejection(i, reason, str(error)))
     return _Read(texts, tuple(rejections))
-
-
-def _compute(
-    lm: LanguageModel, texts: Mapping[int, str], tasks: Mapping[int, Task[Outcome]]
-) -> dict[int, Outcome]:
-    """Returns the outcome of each task, computed in batches of like lengths."""
-    left = sorted(tasks, key=lambda i: len(texts[i]))
-    done: dict[int, Outcome] = {}
-    while left:
-        line = [Waiting(None, cost(len(texts[i]))) for i in left]
-        taken = [left[place] for place in plan(line, _BATCH_TOKENS)]
-        batch = [tasks[i] for i in taken]
-        done.update(zip(taken, batch[0].run(lm, batch), strict=True))
-        left = [i for i in left if i not in done]
-    return done
 
 
 def _stacked(codes: Sequence[SequenceCode | None], n_features: int) -> Codes:

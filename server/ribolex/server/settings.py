@@ -70,22 +70,26 @@ class ServerSettings(BaseSettings):
 
     max_nucleotides: int = Field(default=MAX_NUCLEOTIDES, ge=1)
     """Longest sequence; a longer one is refused with INVALID_ARGUMENT. One beyond the
-    model's context of 1,022 is read in overlapping windows. While it is computed all
-    others wait."""
+    model's context of 1,022 is read in overlapping windows, in batches between those
+    of others. What --max-queue-tokens has no room for is refused as well."""
 
     max_sequences: int = Field(default=256, ge=1)
     """Most sequences in one Encode; past it a call fails with INVALID_ARGUMENT."""
 
     max_queue_tokens: int = Field(default=1_048_576, ge=1)
-    """Tokens (nucleotides and two for each sequence) that may wait for the model;
-    past it a call fails with RESOURCE_EXHAUSTED, and a stream is read on later."""
+    """Tokens (nucleotides and two for each sequence) that may wait for the model or be
+    computed, in each of the two lanes: calls; streams, uploads and what a call marks
+    as bulk. Past it a call fails with RESOURCE_EXHAUSTED, and a stream is read on
+    later; a request that alone has more fails with INVALID_ARGUMENT."""
 
     max_queue_requests: int = Field(default=512, ge=1)
-    """Requests that may wait for the model; past it as with tokens."""
+    """Requests that may wait for their answers, in each lane; past it as with
+    tokens."""
 
     batch_tokens: int = Field(default=2048, ge=1)
-    """Tokens, padding included, that the model works on at once. More keeps a GPU
-    busier, gains nothing on a CPU, and makes every other caller wait longer."""
+    """Tokens that the model works on at once. More keeps a GPU busier, gains nothing
+    on a CPU, and makes every other caller wait longer. Less for a while when memory
+    runs out."""
 
     max_message_mib: int = Field(default=64, ge=1, le=2047)
     """Largest message, received or sent. A larger request fails with

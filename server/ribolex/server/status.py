@@ -24,8 +24,8 @@ _LOG = logging.getLogger(__name__)
 DOMAIN = "ribolex"
 """ErrorInfo.domain of every error of ours."""
 
-RETRY_S = 1
-"""Seconds after which a refused caller may try again."""
+RETRY_S = 1.0
+"""Seconds after which a refused caller may try again, where nothing better is known."""
 
 STATUS: dict[type[errors.RibolexError], grpc.StatusCode] = {
     errors.InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
@@ -86,9 +86,15 @@ def _details(error: errors.RibolexError) -> list[message.Message]:
         )
         found.append(error_details_pb2.BadRequest(field_violations=[violation]))
     if isinstance(error, errors.OverloadedError | errors.NotReadyError):
-        delay = duration_pb2.Duration(seconds=RETRY_S)
+        delay = duration_pb2.Duration()
+        delay.FromMilliseconds(round(1000 * _retry_s(error)))
         found.append(error_details_pb2.RetryInfo(retry_delay=delay))
     return found
+
+
+def _retry_s(error: errors.RibolexError) -> float:
+    known = error.retry_s if isinstance(error, errors.OverloadedError) else None
+    return RETRY_S if known is None else known
 
 
 def _packed(detail: message.Message) -> any_pb2.Any:

@@ -1,10 +1,14 @@
 """What registry tests share: tiny dictionaries, and every kind of registry."""
 
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from redis import Redis
+from tests.valkey import Valkey, running_valkey
 
 from ribolex.dictionary import (
     Codes,
@@ -15,7 +19,7 @@ from ribolex.dictionary import (
     Standardisation,
     write_dictionary,
 )
-from ribolex.registry import FolderRegistry, Registry
+from ribolex.registry import FolderRegistry, Registry, open_registry
 
 
 def stage(path: Path, seed: int, name: str = "demo") -> Path:
@@ -45,11 +49,45 @@ def stage(path: Path, seed: int, name: str = "demo") -> Path:
 
 
 @pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Gives a folder in memory where that is to be had: most of the time is fsync's."""
+    memory = Path("/dev/shm")
+    place = memory if memory.is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="ribolex-", dir=place) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def shared_valkey() -> Iterator[Valkey]:
+    """Gives one for tests that empty it first and never stop it."""
+    with running_valkey() as valkey:
+        yield valkey
+
+
+@pytest.fixture
+def valkey(shared_valkey: Valkey) -> Valkey:
+    """Gives an empty one that is not to be stopped."""
+    with Redis.from_url(shared_valkey.url) as redis:
+        redis.flushall()
+    return shared_valkey
+
+
+@pytest.fixture
 def folder(tmp_path: Path) -> FolderRegistry:
     return FolderRegistry(tmp_path / "root")
 
 
-@pytest.fixture(params=["folder"])
+@pytest.fixture
+def redis_on_folder(tmp_path: Path, valkey: Valkey) -> Registry:
+    return open_registry(f"{valkey.url}?artefacts={tmp_path}/root")
+
+
+@pytest.fixture
+def redis_on_url(tmp_path: Path, valkey: Valkey) -> Registry:
+    return open_registry(f"{valkey.url}?artefacts=file://{tmp_path}/root")
+
+
+@pytest.fixture(params=["folder", "redis_on_folder", "redis_on_url"])
 def registry(request: pytest.FixtureRequest) -> Registry:
     """Gives an empty registry of each kind; its artefacts lie in tmp_path/root."""
     found: Registry = request.getfixturevalue(request.param)

@@ -160,3 +160,18 @@ def test_letter_of_no_rna_is_named_with_its_row(tmp_path: Path) -> None:
     alignment = _one(tmp_path, "a ACGU\nb ACJU", "....")
     with pytest.raises(InvalidSequenceError, match=r"some\.stk:1, row 'b': 'J' at"):
         list(alignment.rnas())
+
+
+def test_refused_members_are_told_and_the_others_given(tmp_path: Path) -> None:
+    alignment = _one(tmp_path, "a ACGU\nb ACJU\nc ----", "....")
+    refused: list[InvalidSequenceError] = []
+    assert [rna.name for rna in alignment.rnas(refused.append)] == ["a"]
+    assert [error.message for error in refused] == [
+        "'J' at position 3 is not an RNA letter",
+        "the sequence is empty",
+    ]
+
+
+def test_labels_hold_no_tabs(tmp_path: Path) -> None:
+    (rna,) = _one(tmp_path, "#=GF ID my\tfamily\na ACGU", "....").rnas()
+    assert rna.metadata == {"family": "my family"}

@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 from ribolex.errors import CorruptInputError, InvalidSequenceError
-from ribolex.rna import Rna, read_alignment_rows, read_rnas, write_rnas
+from ribolex.rna import (
+    AlignmentRow,
+    Rna,
+    read_alignment_rows,
+    read_labels,
+    read_rnas,
+    write_alignment_rows,
+    write_rnas,
+)
 
 RNAS = [
     Rna("a/1-4", "ACGU", "(..)", {"family_acc": "RF1", "family": "x", "type": "Gene"}),
@@ -66,3 +74,48 @@ def test_hostile_table_is_refused(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(CorruptInputError, match=r"t\.tsv.*cannot be read"):
         list(read_rnas(path))
+
+
+def test_refused_rnas_are_told_and_the_others_read(tmp_path: Path) -> None:
+    path = tmp_path / "t.tsv"
+    path.write_text("name\tsequence\nx\tAC-U\ny\tACQU\nz\tACGU\n")
+    refused: list[InvalidSequenceError] = []
+    assert [rna.name for rna in read_rnas(path, refuse=refused.append)] == ["z"]
+    assert [error.field for error in refused] == [f"{path}:2, 'x'", f"{path}:3, 'y'"]
+    rnas = read_rnas(path, degap=True, refuse=refused.append)
+    assert [rna.sequence for rna in rnas] == ["ACU", "ACGU"]
+
+
+def test_alignment_rows_round_trip(tmp_path: Path) -> None:
+    rows = [AlignmentRow("RF1", "a", "AC-GU"), AlignmentRow("RF1", "b", "ACCGU")]
+    write_alignment_rows(tmp_path / "t.tsv.gz", rows)
+    assert list(read_alignment_rows(tmp_path / "t.tsv.gz")) == rows
+
+
+def test_gzip_and_byte_order_mark_are_seen_whatever_the_name(tmp_path: Path) -> None:
+    path = tmp_path / "t.tsv"
+    path.write_bytes(gzip.compress(b"\xef\xbb\xbfname\tsequence\r\nx\tACGU\r\n"))
+    assert list(read_rnas(path)) == [Rna("x", "ACGU")]
+
+
+def test_labels_are_read_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "t.tsv"
+    path.write_text("name\tclan\ttype\nx\tCL1\t\ny\t\t\nx\tCL1\t\n")
+    assert read_labels(path) == {"x": {"clan": "CL1"}, "y": {}}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("family_acc\nRF1\n", "the first line lacks: name"),
+        ("name\tcolour\nx\tred\n", "has no column of labels"),
+        ("name\tclan\nx\tCL1\nx\tCL2\n", r":3: other labels of 'x'"),
+    ],
+)
+def test_labels_that_cannot_be_meant_are_refused(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    path = tmp_path / "t.tsv"
+    path.write_text(text)
+    with pytest.raises(CorruptInputError, match=message):
+        read_labels(path)

@@ -5,7 +5,9 @@ import pytest
 
 from ribolex.errors import InvalidRequestError, OverloadedError
 from ribolex.lm import LanguageModel
-from ribolex.server.engine.embedding import DensePooling, EmbedTask, View, embed_batch
+from ribolex.lm.windows import cut
+from ribolex.server.engine.embedding import DensePooling, EmbedTask, View
+from ribolex.server.engine.task import compute
 from ribolex.server.services.room import Room
 
 
@@ -19,7 +21,7 @@ def test_one_batch_serves_different_rows_of_one_sequence(lm: LanguageModel) -> N
     views = [view(lm), view(lm, "mean"), view(lm, "max"), view(lm, is_half=True)]
     tasks = [EmbedTask(text, each) for each in views for text in ("GGGAAACCC", "AC")]
     assert len({task.key for task in tasks}) == 1
-    found = embed_batch(lm, tasks)
+    found = compute(lm, tasks)
     whole = found[0].rows
     assert whole.shape == (9, 2, 32)
     assert [one.n_nucleotides for one in found] == [9, 2] * 4
@@ -36,7 +38,7 @@ def test_a_long_rna_is_read_span_by_span_to_the_same(
     random = np.random.default_rng(2)
     text = "".join(random.choice(list("ACGU"), 2500))
     asked = view(lm, pooling, is_half=is_half)
-    (found, short) = embed_batch(lm, [EmbedTask(text, asked), EmbedTask("AC", asked)])
+    (found, short) = compute(lm, [EmbedTask(text, asked), EmbedTask("AC", asked)])
     (states,) = lm.activations([text], [1, 2])
     whole = np.stack([states[1], states[2]], axis=1)
     if pooling is not None:
@@ -48,14 +50,13 @@ def test_a_long_rna_is_read_span_by_span_to_the_same(
     )
 
 
-def test_float16_has_no_infinities(
-    lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    states = np.full((4, 32), 1e6, np.float32)
+def test_float16_has_no_infinities(lm: LanguageModel) -> None:
+    task = EmbedTask("ACGU", view(lm, is_half=True))
+    states = np.full((4, 2, 32), 1e6, np.float32)
     states[1] *= -1
-    monkeypatch.setattr(lm, "activations", lambda *_: [{1: states, 2: states}])
-    (found,) = embed_batch(lm, [EmbedTask("ACGU", view(lm, is_half=True))])
-    assert {float(number) for number in found.rows.flat} == {65504.0, -65504.0}
+    draft = task.begin(lm)
+    draft.take(cut(4)[0], states)
+    assert {float(number) for number in draft.finish().rows.flat} == {65504.0, -65504.0}
 
 
 def test_layers_and_hook_keep_batches_apart(lm: LanguageModel) -> None:

@@ -20,14 +20,22 @@ from ribolex.dictionary import (
 )
 from ribolex.errors import InvalidSequenceError, SequenceTooLongError
 from ribolex.lm import LanguageModel
+from ribolex.lm.inference import Laid
+from ribolex.lm.windows import Piece
 from ribolex.rna import tokenise
-from ribolex.server.engine.encoding import (
-    Job,
-    Recipe,
-    cost,
-    encode_batch,
-    read_sequence,
-)
+from ribolex.server.engine.encoding import EncodeTask, Encoding, Recipe, read_sequence
+from ribolex.server.engine.task import compute, cost, longest_within
+
+Wanted = tuple[str, Recipe]
+
+
+def encoded(
+    lm: LanguageModel, dictionary: Dictionary, *wanted: Wanted
+) -> list[Encoding]:
+    return compute(
+        lm, [EncodeTask(text, dictionary, recipe) for text, recipe in wanted]
+    )
+
 
 SEQUENCES = st.text("ACGU", min_size=1, max_size=40)
 
@@ -46,9 +54,7 @@ def test_codes_are_those_of_the_model_and_the_dictionary(
     lm: LanguageModel, dictionary: Dictionary
 ) -> None:
     """Against the simple way: one sequence, public calls only."""
-    (encoding,) = encode_batch(
-        lm, dictionary, [Job(tokenise("GGGAAACCCU"), Recipe(6, "max"))]
-    )
+    (encoding,) = encoded(lm, dictionary, ("GGGAAACCCU", Recipe(6, "max")))
     x = torch.from_numpy(lm.activations(["GGGAAACCCU"], [1])[0][1])
     top = dictionary.sae.encode(x)
     codes = Codes.from_topk(top.indices.numpy(), top.values.numpy(), 96)
@@ -65,13 +71,13 @@ def test_codes_are_those_of_the_model_and_the_dictionary(
 def test_a_sequence_gets_the_same_code_alone_and_in_any_batch(
     sequences: list[str], lm: LanguageModel, dictionary: Dictionary
 ) -> None:
-    jobs = [Job(tokenise(sequence), Recipe(6, None)) for sequence in sequences]
-    together = encode_batch(lm, dictionary, jobs)
-    for job, encoding in zip(jobs, together, strict=True):
-        (alone,) = encode_batch(lm, dictionary, [job])
+    wanted = [(sequence, Recipe(6, None)) for sequence in sequences]
+    together = encoded(lm, dictionary, *wanted)
+    for each, encoding in zip(wanted, together, strict=True):
+        (alone,) = encoded(lm, dictionary, each)
         assert same(alone.codes, encoding.codes)
         assert alone.fvu == pytest.approx(encoding.fvu, rel=1e-3)
-        assert len(encoding.codes) == len(job.tokens) - 2
+        assert len(encoding.codes) == len(each[0])
 
 
 def test_a_long_rna_is_encoded_window_by_window_to_the_same(
@@ -93,24 +99,24 @@ def test_a_long_rna_is_encoded_window_by_window_to_the_same(
         n_features=dictionary.sae.n_features,
     )
     spied: Any = SimpleNamespace(
-        sae=watched, identity=dictionary.identity, mean=dictionary.mean
+        sae=watched, identity=dictionary.identity, mean=dictionary.mean, ref="spied@1"
     )
     recipes = (Recipe(6, "mean"), Recipe(2, None))
-    jobs = [Job(tokenise(text), recipe) for text in (short, long) for recipe in recipes]
-    found = encode_batch(lm, spied, jobs)
+    wanted = [(text, recipe) for text in (short, long) for recipe in recipes]
+    found = encoded(lm, spied, *wanted)
     assert most <= lm.max_nucleotides
-    for job, encoding in zip(jobs, found, strict=True):
-        x = lm.hidden([job.tokens], 1, "normed")
+    for (text, recipe), encoding in zip(wanted, found, strict=True):
+        x = lm.hidden([tokenise(text)], 1, "normed")
         top = dictionary.sae.encode(x)
-        indices, values = top.indices[:, : job.recipe.k], top.values[:, : job.recipe.k]
+        indices, values = top.indices[:, : recipe.k], top.values[:, : recipe.k]
         codes = Codes.from_topk(indices.numpy(), values.numpy(), 96)
         assert same(encoding.codes, codes)
         rebuilt = dictionary.sae.decode(indices, values)
         expected = fvu(x, rebuilt, dictionary.mean, [len(x)])
         assert encoding.fvu == pytest.approx(float(expected), rel=1e-4)
-        if job.recipe.pooling is not None:
+        if recipe.pooling is not None:
             assert encoding.pooled is not None
-            expected_mean = pool(encoding.codes, job.recipe.pooling)
+            expected_mean = pool(encoding.codes, recipe.pooling)
             np.testing.assert_array_equal(encoding.pooled.values, expected_mean.values)
 
 
@@ -120,40 +126,46 @@ def test_cost_counts_what_windows_share() -> None:
     assert 100_000 < cost(100_000) < 210_000
 
 
+@given(st.integers(0, 20_000))
+def test_the_longest_sequence_that_a_budget_holds(budget: int) -> None:
+    longest = longest_within(budget)
+    assert longest == 0 or cost(longest) <= budget
+    assert cost(longest + 1) > budget
+
+
 def test_fewer_features_are_the_strongest_of_the_same(
     lm: LanguageModel, dictionary: Dictionary
 ) -> None:
-    tokens = tokenise("GGGAAACCCUACGUAC")
-    full, part = encode_batch(
-        lm, dictionary, [Job(tokens, Recipe(6, None)), Job(tokens, Recipe(2, None))]
-    )
+    text = "GGGAAACCCUACGUAC"
+    wanted = [(text, Recipe(k, None)) for k in (6, 2)]
+    full, part = encoded(lm, dictionary, *wanted)
     assert same(part.codes, keep_strongest(full.codes, 2))
-    x = torch.from_numpy(lm.activations(["GGGAAACCCUACGUAC"], [1])[0][1])
+    x = torch.from_numpy(lm.activations([text], [1])[0][1])
     rebuilt = dictionary.sae.decode(*dictionary.sae.encode(x, 2))
     expected = (x - rebuilt).square().sum() / (x - dictionary.mean).square().sum()
     assert part.fvu == pytest.approx(float(expected), rel=1e-4)
 
 
-def test_equal_sequences_are_computed_once(
+def test_equal_tasks_are_computed_once(
     lm: LanguageModel, dictionary: Dictionary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
-    hidden = LanguageModel.hidden
+    lay_out = LanguageModel.lay_out
 
-    def count(self: LanguageModel, tokens: list[np.ndarray], *rest: object) -> object:
-        seen.append(len(tokens))
-        return hidden(self, tokens, *rest)  # type: ignore[arg-type]
+    def count(self: LanguageModel, windows: list[Piece]) -> list[Laid]:
+        seen.append(len(windows))
+        return lay_out(self, windows)
 
-    monkeypatch.setattr(LanguageModel, "hidden", count)
+    monkeypatch.setattr(LanguageModel, "lay_out", count)
     recipes = (Recipe(6, "max"), Recipe(6, "mean"), Recipe(3, "max"))
-    jobs = [Job(tokenise("ACGUACGU"), recipe) for recipe in recipes * 2]
-    encodings = encode_batch(lm, dictionary, [*jobs, Job(tokenise("GG"), recipes[0])])
-    assert seen == [2]
+    wanted = [("ACGUACGU", recipe) for recipe in recipes * 2]
+    encodings = encoded(lm, dictionary, *wanted, ("GG", recipes[0]))
+    assert seen == [4]
     assert [len(encoding.codes) for encoding in encodings] == [8] * 6 + [2]
-    for encoding, job in zip(encodings, jobs, strict=False):
+    for encoding, (_, recipe) in zip(encodings, wanted, strict=False):
         assert encoding.pooled is not None
-        assert job.recipe.pooling is not None
-        expected = pool(encoding.codes, job.recipe.pooling)
+        assert recipe.pooling is not None
+        expected = pool(encoding.codes, recipe.pooling)
         assert encoding.pooled.values.tolist() == expected.values.tolist()
 
 

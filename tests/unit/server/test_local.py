@@ -12,8 +12,8 @@ from ribolex.errors import (
     InvalidRequestError,
 )
 from ribolex.lm import LanguageModel
-from ribolex.rna import tokenise
-from ribolex.server.engine.encoding import Job, Recipe, encode_batch
+from ribolex.server.engine.encoding import EncodeTask, Recipe
+from ribolex.server.engine.task import compute
 from ribolex.server.local import LocalEmbedder, LocalEncoder
 
 
@@ -39,8 +39,9 @@ def test_codes_are_those_of_the_engine(
         (3, "sequence_too_long"),
     ]
     assert result.nucleotide_codes is not None
-    jobs = [Job(tokenise(s), Recipe(3, "mean")) for s in ("ACGU", "GGGAAACCC", "C")]
-    expected = encode_batch(lm, dictionary, jobs)
+    recipe = Recipe(3, "mean")
+    texts = ("ACGU", "GGGAAACCC", "C")
+    expected = compute(lm, [EncodeTask(t, dictionary, recipe) for t in texts])
     for encoding, row, start in zip(expected, (0, 2, 4), (0, 4, 13), strict=True):
         assert encoding.pooled is not None
         pooled = result.sequence_codes.row(row)

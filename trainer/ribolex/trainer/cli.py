@@ -3,6 +3,7 @@
 import typer
 
 from ribolex.registry.cli import dictionaries_group
+from ribolex.trainer.commands.corpus import build, show
 from ribolex.trainer.commands.interchange import export, import_
 from ribolex.trainer.commands.pretrain import pretrain
 from ribolex.trainer.commands.score_lm import score_lm
@@ -10,7 +11,11 @@ from ribolex.trainer.commands.train import train
 
 
 def register(app: typer.Typer) -> None:
-    """Adds `pretrain`, `score-lm`, `train`, and to `dictionaries` import and export."""
+    """Adds the trainer's commands, and to `dictionaries` import and export."""
+    corpus = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+    corpus.command()(build)
+    corpus.command()(show)
+    app.add_typer(corpus, name="corpus", help="Make corpora of RNAs, look at them.")
     app.command()(pretrain)
     app.command()(score_lm)
     app.command()(train)

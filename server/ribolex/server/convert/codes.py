@@ -13,6 +13,7 @@ from ribolex.errors import (
     InvalidSequenceError,
     SequenceTooLongError,
 )
+from ribolex.server.engine.ticket import Spent
 from ribolex.v1 import codes_pb2 as pb
 
 _MAX_UINT16_FEATURES = 65_536
@@ -148,10 +149,15 @@ def encode_ref(name: str, version: int) -> pb.DictionaryRef:
 
 
 def encode_timing(
-    queue_s: float, batches: Mapping[int, float], total_s: float
+    queue_s: float, batches: Mapping[int, Spent], total_s: float
 ) -> pb.Timing:
-    """Returns where the time went; `batches` are seconds by number of the batch."""
-    return pb.Timing(queue_s=queue_s, compute_s=sum(batches.values()), total_s=total_s)
+    """Returns where the time went; `batches` are by number of the batch."""
+    return pb.Timing(
+        queue_s=queue_s,
+        prepare_s=sum(spent.prepare_s for spent in batches.values()),
+        compute_s=sum(spent.compute_s for spent in batches.values()),
+        total_s=total_s,
+    )
 
 
 def encode_rejection(error: InvalidRequestError) -> pb.Rejection:

@@ -1,4 +1,4 @@
-"""From one batch of sequences to their activations, as dense rows.
+"""From a batch of windows to their activations, as dense rows.
 
 The one path that every activation takes, with a server or without. Knows nothing of
 queues, callers or messages.
@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
 from ribolex.errors import InvalidRequestError
 from ribolex.lm import Hook, LanguageModel
+from ribolex.lm.inference import Laid
+from ribolex.lm.windows import Window
 
 DensePooling = Literal["mean", "max"]
 
@@ -58,6 +61,16 @@ class View:
         """Returns how many rows a sequence has."""
         return n_nucleotides if self.pooling is None else 1
 
+    def pool(
+        self, rows: Float[np.ndarray, "nucleotide layer d_model"]
+    ) -> Float[np.ndarray, "row layer d_model"]:
+        """Returns the rows of some nucleotides; for a mean their sum, in float64."""
+        if self.pooling == "mean":
+            rows = rows.sum(axis=0, dtype=np.float64, keepdims=True)
+        elif self.pooling == "max":
+            rows = rows.max(axis=0, keepdims=True)
+        return rows
+
     def n_bytes(self, n_rows: int, d_model: int) -> int:
         """Returns what rows take in memory."""
         return n_rows * len(self.layers) * d_model * (2 if self.is_half else 4)
@@ -65,7 +78,7 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class EmbedTask:
-    """A sequence for the worker: see `Task` there."""
+    """A sequence whose activations are wanted: see `Task`."""
 
     text: str
     """As `read_sequence` gives it."""
@@ -76,9 +89,33 @@ class EmbedTask:
         """Equal for all of the same layers and hook; rows may differ."""
         return "embed", self.view.layers, self.view.hook
 
-    def run(self, lm: LanguageModel, batch: Sequence["EmbedTask"]) -> list["Embedding"]:
-        """Returns the activations of each task."""
-        return embed_batch(lm, batch)
+    @property
+    def identity(self) -> Hashable:
+        """Equal for all that get the same rows."""
+        return "embed", self.view, self.text
+
+    def begin(self, lm: LanguageModel) -> "_Draft":
+        """Returns an empty draft."""
+        return _Draft(self, lm.config.d_model)
+
+    def run(
+        self, lm: LanguageModel, laid: Sequence[Laid], tasks: Sequence["EmbedTask"]
+    ) -> list[np.ndarray]:
+        """Returns the activations of each window, as its draft takes them.
+
+        A window gets the same activations alone as in any batch, to the rounding of
+        float32.
+        """
+        layers, parts = self.view.layers, dict[int, np.ndarray]()
+        for batch in laid:
+            states = lm.read(batch, layers, self.view.hook)
+            x = torch.stack([states[layer].float() for layer in layers], dim=1)
+            rows, start = x.cpu().numpy(), 0
+            for piece in batch.pieces:
+                stop = start + piece.kept.stop - piece.kept.start
+                parts[piece.member] = tasks[piece.member].view.pool(rows[start:stop])
+                start = stop
+        return [parts[member] for member in range(len(tasks))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,48 +127,11 @@ class Embedding:
     """As the view says; C order, read-only."""
 
 
-def embed_batch(lm: LanguageModel, tasks: Sequence[EmbedTask]) -> list[Embedding]:
-    """Returns the activations of each task, in their order.
-
-    Equal sequences are computed once. A sequence gets the same activations alone as
-    in any batch, to the rounding of float32.
-
-    Args:
-        lm: used by this thread alone.
-        tasks: one or more, of one key.
-    """
-    layers, hook = tasks[0].view.layers, tasks[0].view.hook
-    distinct = dict.fromkeys(tasks)
-    texts = {task.text for task in tasks if len(task.text) <= lm.max_nucleotides}
-    short = dict(zip(texts, lm.activations([*texts], layers, hook), strict=True))
-    done = {
-        task: _of_short(task, short[task.text])
-        if task.text in short
-        else _of_long(lm, task)
-        for task in distinct
-    }
-    return [done[task] for task in tasks]
-
-
-def _of_short(task: EmbedTask, states: dict[int, np.ndarray]) -> Embedding:
-    draft = _Draft(task, states[task.view.layers[0]].shape[1])
-    draft.take(0, np.stack([states[layer] for layer in task.view.layers], axis=1))
-    return draft.finish()
-
-
-def _of_long(lm: LanguageModel, task: EmbedTask) -> Embedding:
-    """Returns an embedding computed span by span: in memory are its rows alone."""
-    view = task.view
-    draft = _Draft(task, lm.config.d_model)
-    (tokens,) = lm.prepare([task.text])
-    for span in lm.spans(tokens, view.layers, view.hook):
-        states = [span.states[layer].float().cpu().numpy() for layer in view.layers]
-        draft.take(span.start, np.stack(states, axis=1))
-    return draft.finish()
-
-
 class _Draft:
-    """The rows of a sequence, of which more may come."""
+    """The rows of a sequence, of which some may be missing.
+
+    One array that they are put into: in memory there is nothing else of a long RNA.
+    """
 
     def __init__(self, task: EmbedTask, d_model: int) -> None:
         self._view = task.view
@@ -147,15 +147,15 @@ class _Draft:
         return np.float16 if self._view.is_half else np.float32
 
     def take(
-        self, start: int, states: Float[np.ndarray, "nucleotide layer d_model"]
+        self, window: Window, part: Float[np.ndarray, "row layer d_model"]
     ) -> None:
-        """Adds nucleotides from the one at `start`."""
+        """Adds what `View.pool` gave for a window."""
         if self._view.pooling == "mean":
-            self._rows += states.sum(axis=0, dtype=np.float64) / self._n_nucleotides
+            self._rows += part / self._n_nucleotides
         elif self._view.pooling == "max":
-            self._rows = np.maximum(self._rows, states.max(axis=0))
+            self._rows = np.maximum(self._rows, part)
         else:
-            self._rows[start : start + len(states)] = self._narrowed(states)
+            self._rows[window.kept_start : window.kept_stop] = self._narrowed(part)
 
     def finish(self) -> Embedding:
         """Returns the embedding of all that came."""

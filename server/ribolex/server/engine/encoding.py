@@ -1,22 +1,21 @@
-"""From one batch of sequences to their codes: the language model, then the dictionary.
+"""From a batch of windows to their codes: the language model, then the dictionary.
 
 The one path that every code takes, with a server or without. Knows nothing of queues,
 callers or messages.
 """
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, UInt8
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from ribolex.dictionary import (
     Codes,
     Dictionary,
-    Identity,
     Pooling,
     SequenceCode,
     TopK,
@@ -25,8 +24,9 @@ from ribolex.dictionary import (
 )
 from ribolex.errors import SequenceTooLongError
 from ribolex.lm import LanguageModel
-from ribolex.lm.windows import cut
-from ribolex.rna import normalise, tokenise
+from ribolex.lm.inference import Laid
+from ribolex.lm.windows import Window
+from ribolex.rna import normalise
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,36 +39,38 @@ class Recipe:
     """How its nucleotides are pooled; None if nobody asks for that."""
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One sequence of a batch."""
-
-    tokens: UInt8[np.ndarray, " token"]
-    """With CLS and EOS."""
-    recipe: Recipe
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class EncodeTask:
-    """A job for the worker: see `Task` there."""
+    """A sequence to encode: see `Task`. It keeps the dictionary that it began with."""
 
+    text: str
+    """As `read_sequence` gives it."""
     dictionary: Dictionary
-    """One object for all of one name and version."""
-    job: Job
-
-    @classmethod
-    def of(cls, text: str, dictionary: Dictionary, recipe: Recipe) -> "EncodeTask":
-        """Returns the task for a sequence that `read_sequence` has read."""
-        return cls(dictionary, Job(tokenise(text), recipe))
+    """Of the loaded model, its autoencoder on the model's device; one object for all
+    of one name and version."""
+    recipe: Recipe
 
     @property
     def key(self) -> Hashable:
         """Equal for all of one dictionary version; recipes may differ."""
         return "encode", self.dictionary.ref
 
-    def run(self, lm: LanguageModel, batch: Sequence["EncodeTask"]) -> list["Encoding"]:
-        """Returns the encoding of each task."""
-        return encode_batch(lm, self.dictionary, [task.job for task in batch])
+    @property
+    def identity(self) -> Hashable:
+        """Equal for all that get the same codes."""
+        return self.key, self.recipe, self.text
+
+    def begin(self, lm: LanguageModel) -> "_Draft":
+        """Returns an empty draft."""
+        return _Draft(self.recipe.pooling)
+
+    def run(
+        self, lm: LanguageModel, laid: Sequence[Laid], tasks: Sequence["EncodeTask"]
+    ) -> list["Part"]:
+        """Returns the codes of each window."""
+        return encode_windows(
+            lm, self.dictionary, laid, [task.recipe.k for task in tasks]
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,80 +109,57 @@ def read_sequence(
     return text
 
 
-def cost(n_nucleotides: int) -> int:
-    """Returns the tokens that the model reads for a sequence, overlaps included."""
-    return sum(window.stop - window.start + 2 for window in cut(n_nucleotides))
+class Part(NamedTuple):
+    """The codes of one window."""
+
+    codes: Codes
+    """Of the nucleotides that it answers for."""
+    squared: Float64[np.ndarray, " 2"]
+    """As `squares` gives them."""
 
 
-def encode_batch(
-    lm: LanguageModel, dictionary: Dictionary, jobs: Sequence[Job]
-) -> list[Encoding]:
-    """Returns the encoding of each job, in their order.
+def encode_windows(
+    lm: LanguageModel, dictionary: Dictionary, laid: Sequence[Laid], ks: Sequence[int]
+) -> list[Part]:
+    """Returns the codes of windows, in the order of their members.
 
-    Equal sequences are computed once. A sequence gets the same code alone as in any
-    batch, to the rounding of float32. One beyond the model's context is encoded window
-    by window: its codes are held whole, its activations never.
+    A window gets the same code alone as in any batch, to the rounding of float32.
 
     Args:
         lm: the model that the dictionary was made for; used by this thread alone.
         dictionary: its autoencoder lies on the model's device.
-        jobs: one or more.
+        laid: the windows, numbered by member from 0.
+        ks: features kept for each nucleotide of each of them.
     """
-    distinct = list({job.tokens.tobytes(): job.tokens for job in jobs}.values())
-    place_of = {tokens.tobytes(): i for i, tokens in enumerate(distinct)}
-    wanted = {(place_of[job.tokens.tobytes()], job.recipe) for job in jobs}
-    drafts = {(i, recipe.k): _Draft() for i, recipe in wanted}
+    layer, hook = dictionary.identity.layer, dictionary.identity.hook
+    parts: dict[int, Part] = {}
     with torch.inference_mode():
-        for block in _blocks(lm, dictionary.identity, distinct):
-            top = dictionary.sae.encode(block.x)
-            for k in {recipe.k for _, recipe in wanted}:
-                codes, squared = _cut(dictionary, block, top, k)
-                starts = np.cumsum([0, *block.lengths]).tolist()
-                for place, i in enumerate(block.owners):
-                    if (i, k) in drafts:
-                        part = codes.slice(starts[place], starts[place + 1])
-                        drafts[i, k].take(part, squared[:, place])
-    done = {
-        (i, recipe): drafts[i, recipe.k].finish(recipe.pooling) for i, recipe in wanted
-    }
-    return [done[place_of[job.tokens.tobytes()], job.recipe] for job in jobs]
-
-
-class _Block(NamedTuple):
-    """Activations of whole sequences, or of a part of a long one."""
-
-    x: Float[Tensor, "nucleotide d_in"]
-    owners: list[int]
-    """Which sequences, in their order."""
-    lengths: list[int]
-    """How many of their nucleotides."""
-
-
-def _blocks(
-    lm: LanguageModel,
-    identity: Identity,
-    tokens: Sequence[UInt8[np.ndarray, " _token"]],
-) -> Iterator[_Block]:
-    """Yields the activations of all sequences; of a long one never all at once."""
-    lengths = [len(sequence) - 2 for sequence in tokens]
-    short = [i for i, length in enumerate(lengths) if length <= lm.max_nucleotides]
-    if short:
-        together = [tokens[i] for i in short]
-        x = lm.hidden(together, identity.layer, identity.hook)
-        yield _Block(x, short, [lengths[i] for i in short])
-    for i in sorted({*range(len(tokens))} - {*short}):
-        for span in lm.spans(tokens[i], [identity.layer], identity.hook):
-            x = span.states[identity.layer]
-            yield _Block(x, [i], [len(x)])
+        for batch in laid:
+            x = lm.read(batch, [layer], hook)[layer]
+            top = dictionary.sae.encode(x)
+            members = [piece.member for piece in batch.pieces]
+            lengths = [piece.kept.stop - piece.kept.start for piece in batch.pieces]
+            edges = np.cumsum([0, *lengths]).tolist()
+            for k in {ks[member] for member in members}:
+                codes, squared = _cut(dictionary, x, top, k, lengths)
+                for place, member in enumerate(members):
+                    if ks[member] == k:
+                        own = codes.slice(edges[place], edges[place + 1])
+                        parts[member] = Part(own, squared[:, place])
+    return [parts[member] for member in range(len(ks))]
 
 
 def _cut(
-    dictionary: Dictionary, block: _Block, top: TopK, k: int
-) -> tuple[Codes, Float64[np.ndarray, "2 sequence"]]:
+    dictionary: Dictionary,
+    x: Float[Tensor, "nucleotide d_in"],
+    top: TopK,
+    k: int,
+    lengths: Sequence[int],
+) -> tuple[Codes, Float64[np.ndarray, "2 window"]]:
     """Returns the codes of the k strongest features, and their `squares`."""
     indices, values = top.indices[:, :k], top.values[:, :k]
     rebuilt = dictionary.sae.decode(indices, values)
-    squared = squares(block.x, rebuilt, dictionary.mean, block.lengths)
+    squared = squares(x, rebuilt, dictionary.mean, lengths)
     codes = Codes.from_topk(
         indices.cpu().numpy(), values.cpu().numpy(), dictionary.sae.n_features
     )
@@ -188,22 +167,22 @@ def _cut(
 
 
 class _Draft:
-    """The encoding of a sequence of which more may come."""
+    """The encoding of a sequence of which windows may be missing."""
 
-    def __init__(self) -> None:
-        self._parts: list[Codes] = []
-        self._squared = np.zeros(2)
+    def __init__(self, pooling: Pooling | None) -> None:
+        self._pooling = pooling
+        self._parts: dict[int, Part] = {}
 
-    def take(self, part: Codes, squared: Float64[np.ndarray, " 2"]) -> None:
-        """Adds the next nucleotides."""
-        self._parts.append(part)
-        self._squared += squared
+    def take(self, window: Window, part: Part) -> None:
+        """Adds the codes of a window."""
+        self._parts[window.start] = part
 
-    def finish(self, pooling: Pooling | None) -> Encoding:
+    def finish(self) -> Encoding:
         """Returns the encoding of all of them."""
-        if len(self._parts) > 1:
-            self._parts = [Codes.concatenate(self._parts)]
-        (codes,) = self._parts
-        error, spread = self._squared
-        pooled = None if pooling is None else pool(codes, pooling)
+        parts = [self._parts[start] for start in sorted(self._parts)]
+        codes = parts[0].codes
+        if len(parts) > 1:
+            codes = Codes.concatenate([part.codes for part in parts])
+        error, spread = np.sum([part.squared for part in parts], axis=0)
+        pooled = None if self._pooling is None else pool(codes, self._pooling)
         return Encoding(codes, pooled, float(error / max(spread, 1e-12)))

@@ -5,17 +5,31 @@ of messages or of what is computed.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
 from ribolex.errors import InvalidRequestError, NotReadyError, OverloadedError
 from ribolex.lm import LanguageModel
-from ribolex.server.engine.encoding import cost, read_sequence
-from ribolex.server.engine.queue import Queue, Ticket, Work
-from ribolex.server.engine.worker import Computed, Task, Worker
+from ribolex.server.engine.encoding import read_sequence
+from ribolex.server.engine.plan import Lane
+from ribolex.server.engine.queue import Limits, Queue
+from ribolex.server.engine.rate import Rate
+from ribolex.server.engine.task import Task, cost, longest_within
+from ribolex.server.engine.ticket import Computed, Spent, Ticket
+from ribolex.server.engine.worker import Worker
+
+_LOG = logging.getLogger(__name__)
 
 Outcome = TypeVar("Outcome")
+
+_CHECKED_HERE = 4096
+"""Letters that are checked on the event loop: in less time than it takes to hand them
+to a thread. An order may be megabytes."""
+_CLOSE_S = 60.0
+"""Seconds that the batch in progress is given in the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +43,9 @@ class Order(Generic[Outcome]):
     """Whether gap signs are taken out first."""
     deadline_s: float | None = None
     """On `time.monotonic`'s clock: past it nothing is computed for the caller."""
+    lane: Lane = Lane.INTERACTIVE
     is_patient: bool = False
-    """Whether to wait for room in a full queue."""
+    """Whether to wait for room in a full lane."""
     where: Callable[[int], str] = "sequences[{}]".format
     """What an error calls the sequence of a number."""
 
@@ -43,9 +58,9 @@ class Answer(NamedTuple, Generic[Outcome]):
     sequences: list[str]
     """As read: upper case, U for T, degapped if asked; as sent where refused."""
     queue_s: float
-    """The longest wait of any of them."""
-    batches: dict[int, float]
-    """Seconds of compute of each batch with a part of the order, by its number."""
+    """Until the last of them was done, less what its batches took."""
+    batches: dict[int, Spent]
+    """Of each batch with a part of the order, by its number."""
 
 
 class Engine:
@@ -54,18 +69,24 @@ class Engine:
     For one event loop; `close` must be called in the end.
 
     Attributes:
-        max_nucleotides: The longest sequence that is taken.
+        max_nucleotides: The longest sequence that is taken: as told, or what there is
+            room for in the queue.
+        max_tokens: What all sequences of an order may cost together.
+        died: Set if the worker ended before `close`; nothing is computed any more.
     """
 
     def __init__(
-        self, lm: LanguageModel, queue: Queue[Computed], *, max_nucleotides: int
+        self, lm: LanguageModel, limits: Limits, *, max_nucleotides: int
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._room = asyncio.Event()
-        self._queue = queue
-        self.max_nucleotides = max_nucleotides
-        self._worker = Worker(lm, queue)
-        queue.watch(self._tell_room)
+        self._patience = {lane: asyncio.Lock() for lane in Lane}
+        self.max_nucleotides = min(max_nucleotides, longest_within(limits.max_tokens))
+        self.max_tokens = limits.max_tokens
+        self.died = asyncio.Event()
+        self._queue = Queue(limits, Rate())
+        self._queue.watch(lambda: self._tell(self._wake))
+        self._worker = Worker(lm, self._queue, lambda: self._tell(self.died.set))
         self._worker.start()
 
     async def compute(self, order: Order[Outcome]) -> Answer[Outcome]:
@@ -74,64 +95,103 @@ class Engine:
         Cancelling it takes the order out of the queue.
 
         Raises:
+            InvalidRequestError: it costs more than `max_tokens`.
             OverloadedError: the queue is full, and the order is not patient.
-            NotReadyError: the engine is closed.
+            NotReadyError: the engine is closed, or out of memory.
             TimeoutError: the deadline passed.
         """
-        # Off the loop: an order may be megabytes of letters.
-        checked = await asyncio.to_thread(self._check, order)
-        works = [work for _, work in checked if isinstance(work, Work)]
-        ticket: Ticket[Computed] = Ticket(works, order.deadline_s)
-        await self._admit(ticket, order.is_patient)
-        computed = await asyncio.wrap_future(ticket.future)
-        left = iter(computed)
-        outcomes: list[Outcome | InvalidRequestError] = [
-            next(left).outcome if isinstance(work, Work) else work
-            for _, work in checked
-        ]
+        n_letters = sum(map(len, order.sequences))
+        if n_letters <= _CHECKED_HERE:
+            checked = self._check(order)
+        else:
+            checked = await asyncio.to_thread(self._check, order)
+        tasks = [order.task(one) for one in checked if isinstance(one, str)]
+        ticket = Ticket(tasks, order.lane, order.deadline_s)
+        done = await self._await(ticket, order.is_patient)
+        left = iter(done)
         return Answer(
-            outcomes,
-            [text for text, _ in checked],
-            max((done.queue_s for done in computed), default=0.0),
-            {done.batch: done.compute_s for done in computed},
+            [next(left).outcome if isinstance(one, str) else one for one in checked],
+            [
+                one if isinstance(one, str) else sent
+                for one, sent in zip(checked, order.sequences, strict=True)
+            ],
+            *_times(ticket.arrived_s, done),
         )
 
     async def close(self) -> None:
         """Refuses everything from now on and waits for the batch in progress."""
         self._queue.close(NotReadyError("draining"))
-        await asyncio.to_thread(self._worker.join)
+        if not await asyncio.to_thread(self._worker.join, _CLOSE_S):
+            _LOG.error("the device hangs, its last batch is given up")
 
-    def _check(
-        self, order: Order[Outcome]
-    ) -> list[tuple[str, Work | InvalidRequestError]]:
-        """Returns each sequence as it is read, with its work or its fault."""
-        checked: list[tuple[str, Work | InvalidRequestError]] = []
+    def _check(self, order: Order[Outcome]) -> list[str | InvalidRequestError]:
+        """Returns each sequence as it is read, or what is wrong with it."""
+        checked: list[str | InvalidRequestError] = []
         for i, sequence in enumerate(order.sequences):
             try:
                 text = read_sequence(
                     sequence, order.where(i), self.max_nucleotides, degap=order.degap
                 )
             except InvalidRequestError as error:
-                checked.append((sequence, error))
-                continue
-            task = order.task(text)
-            checked.append((text, Work(task.key, cost(len(text)), task)))
+                checked.append(error)
+            else:
+                checked.append(text)
         return checked
 
-    async def _admit(self, ticket: Ticket[Computed], is_patient: bool) -> None:
-        while True:
-            # No await between the refusal and the wait: no room is missed.
-            room = self._room
-            try:
-                return self._queue.put(ticket)
-            except OverloadedError:
-                if not is_patient:
-                    raise
-            await room.wait()
+    async def _await(
+        self, ticket: Ticket[Outcome], is_patient: bool
+    ) -> list[Computed[Outcome]]:
+        """Returns what the ticket's tasks became, or raises when it is too late."""
+        left_s = None
+        if ticket.deadline_s is not None:
+            left_s = ticket.deadline_s - time.monotonic()
+        try:
+            async with asyncio.timeout(left_s):
+                await self._admit(ticket, is_patient)
+                return await asyncio.wrap_future(ticket.future)
+        except TimeoutError:
+            raise TimeoutError("the deadline passed in the queue") from None
 
-    def _tell_room(self) -> None:
-        self._loop.call_soon_threadsafe(self._wake)
+    async def _admit(self, ticket: Ticket[Outcome], is_patient: bool) -> None:
+        """Gets a ticket into the queue; the patient in the order in which they came."""
+        lane = ticket.lane
+        if not is_patient:
+            if self._patience[lane].locked():  # nobody passes the patient
+                n_tokens = sum(cost(len(task.text)) for task in ticket.tasks)
+                raise self._queue.overload(lane, self.max_tokens + n_tokens)
+            return self._queue.put(ticket)
+        async with self._patience[lane]:
+            while True:
+                # No await between the refusal and the wait: no room is missed.
+                room = self._room
+                try:
+                    return self._queue.put(ticket)
+                except OverloadedError:
+                    await room.wait()
+
+    def _tell(self, what: Callable[[], None]) -> None:
+        """Has something called on the event loop, unless that is closed."""
+        try:
+            self._loop.call_soon_threadsafe(what)
+        except RuntimeError:
+            _LOG.debug("the event loop is closed")
 
     def _wake(self) -> None:
         self._room.set()
         self._room = asyncio.Event()
+
+
+class _Times(NamedTuple):
+    queue_s: float
+    batches: dict[int, Spent]
+
+
+def _times(arrived_s: float, done: Iterable[Computed[Outcome]]) -> _Times:
+    """Returns how long an order waited, and what its batches took."""
+    batches: dict[int, Spent] = {}
+    done_s = arrived_s
+    for each in done:
+        batches |= each.batches
+        done_s = max(done_s, each.done_s)
+    spent_s = sum(map(sum, batches.values()))
+    return _Times(max(0.0, done_s - arrived_s - spent_s), batches)

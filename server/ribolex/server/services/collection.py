@@ -15,6 +15,7 @@ from ribolex.server.convert import codes as convert
 from ribolex.server.convert import collection as encode
 from ribolex.server.engine.encoding import EncodeTask, Encoding, Recipe
 from ribolex.server.engine.front import Answer, Order
+from ribolex.server.engine.ticket import Spent
 from ribolex.server.index.collection import Collection, Hit, Query
 from ribolex.server.index.records import PooledCode
 from ribolex.server.services.gate import Backend, Gate, deadline_of
@@ -161,7 +162,7 @@ class _Source(NamedTuple):
     query: Callable[[Collection], Query]
     """To be called in the collection's thread."""
     queue_s: float
-    batches: Mapping[int, float]
+    batches: Mapping[int, Spent]
 
 
 async def _source(
@@ -197,7 +198,7 @@ async def _encode(
     recipe = Recipe(dictionary.sae.k, None)
     order = Order(
         [request.sequence],
-        lambda text: EncodeTask.of(text, fitting.dictionary, recipe),
+        lambda text: EncodeTask(text, fitting.dictionary, recipe),
         degap=request.degap,
         deadline_s=deadline_s,
         where=lambda _: "sequence",

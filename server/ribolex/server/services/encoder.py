@@ -15,6 +15,7 @@ from ribolex.server.convert.encoder import decode_options, encode_answer
 from ribolex.server.engine.embedding import EmbedTask
 from ribolex.server.engine.encoding import EncodeTask
 from ribolex.server.engine.front import Order
+from ribolex.server.engine.plan import Lane
 from ribolex.server.services.gate import Backend, Gate, deadline_of
 from ribolex.server.services.streaming import in_order, until_drained
 from ribolex.v1 import encoder_pb2, encoder_pb2_grpc
@@ -36,7 +37,8 @@ class EncoderService(encoder_pb2_grpc.EncoderServiceServicer):
     ) -> encoder_pb2.EncodeResponse:
         """Encodes one batch of sequences."""
         deadline_s = deadline_of(context.time_remaining())
-        return await self._encode(request, deadline_s, is_patient=False)
+        lane = Lane.BULK if request.bulk else Lane.INTERACTIVE
+        return await self._encode(request, deadline_s, lane, is_patient=False)
 
     async def EncodeStream(  # noqa: N802
         self,
@@ -50,7 +52,9 @@ class EncoderService(encoder_pb2_grpc.EncoderServiceServicer):
         async def answer(
             request: encoder_pb2.EncodeStreamRequest,
         ) -> encoder_pb2.EncodeResponse:
-            return await self._encode(request.request, deadline_s, is_patient=True)
+            return await self._encode(
+                request.request, deadline_s, Lane.BULK, is_patient=True
+            )
 
         requests = until_drained(request_iterator, self._gate.draining)
         async for request, response in in_order(requests, answer, in_flight=_IN_FLIGHT):
@@ -78,6 +82,7 @@ class EncoderService(encoder_pb2_grpc.EncoderServiceServicer):
                 lambda text: EmbedTask(text, view),
                 degap=request.degap,
                 deadline_s=deadline_of(context.time_remaining()),
+                lane=Lane.BULK if request.bulk else Lane.INTERACTIVE,
             )
             answer = await backend.engine.compute(order)
             total_s = time.monotonic() - begun_s
@@ -88,6 +93,7 @@ class EncoderService(encoder_pb2_grpc.EncoderServiceServicer):
         self,
         request: encoder_pb2.EncodeRequest,
         deadline_s: float | None,
+        lane: Lane,
         *,
         is_patient: bool,
     ) -> encoder_pb2.EncodeResponse:
@@ -99,9 +105,10 @@ class EncoderService(encoder_pb2_grpc.EncoderServiceServicer):
         recipe = options.recipe(found.dictionary)
         order = Order(
             request.sequences,
-            lambda text: EncodeTask.of(text, found.dictionary, recipe),
+            lambda text: EncodeTask(text, found.dictionary, recipe),
             degap=options.degap,
             deadline_s=deadline_s,
+            lane=lane,
             is_patient=is_patient,
         )
         answer = await backend.engine.compute(order)

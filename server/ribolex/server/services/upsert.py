@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -15,6 +15,9 @@ from ribolex.server.convert import codes as convert
 from ribolex.server.convert.collection import decode_rna
 from ribolex.server.engine.encoding import EncodeTask, Encoding, Recipe
 from ribolex.server.engine.front import Order
+from ribolex.server.engine.plan import Lane
+from ribolex.server.engine.task import cost
+from ribolex.server.engine.ticket import Spent
 from ribolex.server.index.collection import Encoded
 from ribolex.server.index.intake import check_rna
 from ribolex.server.services.gate import Backend
@@ -24,7 +27,7 @@ from ribolex.v1 import collection_pb2
 _IN_FLIGHT = 4
 """Batches at work: one is stored while others are encoded."""
 _MAX_PART = 131_072
-"""Nucleotides of a batch, whose codes are in memory until it is stored: 16 MiB at
+"""Tokens of a batch, whose codes are in memory until it is stored: 16 MiB at
 k = 16. A longer RNA is a batch of its own."""
 _MAX_REJECTIONS = 1000
 
@@ -54,7 +57,7 @@ class _Ready(NamedTuple):
     rnas: list[Encoded]
     faults: list[_Fault]
     queue_s: float
-    batches: dict[int, float]
+    batches: dict[int, Spent]
 
 
 class Upsert:
@@ -66,7 +69,7 @@ class Upsert:
         self._collection = ""
         self._dictionary: Dictionary | None = None
         self._queue_s = 0.0
-        self._batches: dict[int, float] = {}
+        self._batches: dict[int, Spent] = {}
         self._response = collection_pb2.UpsertRnasResponse()
 
     async def run(
@@ -99,7 +102,9 @@ class Upsert:
         async for request in requests:
             await self._settle_collection(request.collection)
             lengths = [len(rna.sequence) for rna in request.rnas]
-            for start, stop in _cut(lengths, self._backend.max_sequences):
+            max_tokens = min(_MAX_PART, self._backend.engine.max_tokens)
+            costs = map(cost, lengths)
+            for start, stop in _cut(costs, self._backend.max_sequences, max_tokens):
                 rnas = [decode_rna(rna) for rna in request.rnas[start:stop]]
                 yield _Part(rnas, start, in_stream + start, request.degap)
             in_stream += len(request.rnas)
@@ -135,9 +140,10 @@ class Upsert:
         recipe = Recipe(dictionary.sae.k, None)
         order = Order(
             [part.rnas[place].sequence for place in sound],
-            lambda text: EncodeTask.of(text, dictionary, recipe),
+            lambda text: EncodeTask(text, dictionary, recipe),
             degap=part.degap,
             deadline_s=self._deadline_s,
+            lane=Lane.BULK,
             is_patient=True,
             where=lambda i: f"rnas[{part.in_message + sound[i]}].sequence",
         )
@@ -171,14 +177,17 @@ class Upsert:
             )
 
 
-def _cut(lengths: Sequence[int], max_rnas: int) -> Iterator[tuple[int, int]]:
+def _cut(
+    costs: Iterable[int], max_rnas: int, max_tokens: int = _MAX_PART
+) -> Iterator[tuple[int, int]]:
     """Yields first and end of each part of some RNAs, none of them too large."""
-    start, n_nucleotides = 0, 0
-    for place, length in enumerate(lengths):
-        is_full = place - start == max_rnas or n_nucleotides + length > _MAX_PART
+    start, stop, n_tokens = 0, 0, 0
+    for place, more in enumerate(costs):
+        is_full = place - start == max_rnas or n_tokens + more > max_tokens
         if place > start and is_full:
             yield start, place
-            start, n_nucleotides = place, 0
-        n_nucleotides += length
-    if start < len(lengths):
-        yield start, len(lengths)
+            start, n_tokens = place, 0
+        n_tokens += more
+        stop = place + 1
+    if start < stop:
+        yield start, stop

@@ -21,14 +21,24 @@ if TYPE_CHECKING:
 
 
 def train(
-    rnas: Annotated[
-        list[Path],
-        typer.Option(help="Table of RNAs (.tsv, .tsv.gz); may be given several times."),
-    ],
-    validation: Annotated[
-        Path, typer.Option(help="Table of RNAs of other families, to measure on.")
-    ],
     name: Annotated[str, typer.Option(help="Name of the dictionary.")],
+    corpus: Annotated[
+        Path | None,
+        typer.Option(help="Folder that `ribolex corpus build` made: train, measure."),
+    ] = None,
+    rnas: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Without --corpus: table of RNAs (.tsv, .tsv.gz) to train on; may be "
+            "given several times."
+        ),
+    ] = None,
+    validation: Annotated[
+        Path | None,
+        typer.Option(
+            help="Without --corpus: table of RNAs of other families, to measure on."
+        ),
+    ] = None,
     registry: Annotated[
         str, typer.Option(help="Where to publish: a folder, or redis://....")
     ] = "dictionaries",
@@ -88,12 +98,13 @@ def train(
     logging.basicConfig(level=logging.WARNING)
     if threads:
         torch.set_num_threads(threads)
+    tables = _tables(corpus, rnas, validation)
     store = open_registry(registry)
     model = load_lm(lm, device=device)
     plan = TrainPlan(
         name=name,
-        rnas=rnas,
-        validation=validation,
+        rnas=tables[0],
+        validation=tables[1],
         layer=layer or (model.config.n_layers + 1) // 2,
         n_nucleotides=nucleotides,
         licence=licence,
@@ -122,6 +133,20 @@ def train(
         console.print("not published: a gate failed")
         raise typer.Exit(1)
     console.print(f"published {outcome.ref} in {store}, and made it current")
+
+
+def _tables(
+    corpus: Path | None, rnas: list[Path] | None, validation: Path | None
+) -> tuple[list[Path], Path]:
+    """Returns the tables to train on and the one to measure on."""
+    from ribolex.trainer.corpus import open_corpus
+
+    if corpus is not None and not rnas and validation is None:
+        opened = open_corpus(corpus)
+        return [opened.table("train")], opened.table("validation")
+    if corpus is None and rnas and validation is not None:
+        return rnas, validation
+    raise typer.BadParameter("give either --corpus, or --rnas and --validation")
 
 
 class _Stages:

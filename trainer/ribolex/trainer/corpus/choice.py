@@ -1,4 +1,4 @@
-"""The RNAs that a dictionary is trained on: read, without repeats, evenly chosen.
+"""The RNAs of tables: read, without repeats, evenly chosen.
 
 Knows nothing of models.
 """
