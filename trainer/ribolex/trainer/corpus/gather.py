@@ -64,7 +64,7 @@ class Gathered(NamedTuple):
 
 
 class Gathering:
-    """RNAs as they come in, about 1 kB of memory each; not thread-safe."""
+    """RNAs as they come in, under 1 kB of memory each; not thread-safe."""
 
     def __init__(self, options: CorpusOptions) -> None:
         self.options = options
