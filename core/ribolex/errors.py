@@ -16,6 +16,9 @@
     ├── IncompatibleDictionaryError      made for another model, layer or width
     ├── StaleWriteError                  the registry moved underneath
     ├── OverloadedError                  a bounded queue is full
+    ├── TooManyCallsError                a client has as many calls open as it may
+    ├── NotAuthenticatedError            no token came, or one that is not known
+    ├── NotPermittedError                a token does not reach that far
     ├── NotReadyError                    loading, draining, or a store is away
     ├── CorruptArtefactError             an artefact is not what was published
     ├── CorruptInputError                a file is not what it claims to be
@@ -238,6 +241,56 @@ class OverloadedError(RibolexError):
         self.limit = limit
         self.got = got
         self.retry_s = retry_s
+
+
+class TooManyCallsError(RibolexError):
+    """Raised when a client has as many calls open as it may.
+
+    Attributes:
+        client: The name of its token or certificate, else its address.
+        limit: How many may be open at once.
+        got: How many would have been.
+    """
+
+    def __init__(self, client: str, limit: int, got: int) -> None:
+        super().__init__(
+            f"calls: client {client!r} would have {got} open, expected at most {limit}"
+        )
+        self.client = client
+        self.limit = limit
+        self.got = got
+
+
+class NotAuthenticatedError(RibolexError):
+    """Raised when a call brings no token, or one that is not known.
+
+    Attributes:
+        message: What came, and what was expected.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"authorization: {message}")
+        self.message = message
+
+
+class NotPermittedError(RibolexError):
+    """Raised when a token's scope does not hold what a method takes.
+
+    Attributes:
+        method: The method, "/ribolex.v1.EncoderService/Encode".
+        token: The token's name.
+        got: The scope that it has.
+        expected: The scope that the method takes.
+    """
+
+    def __init__(self, method: str, token: str, got: str, expected: str) -> None:
+        super().__init__(
+            f"{method}: token {token!r} has scope {got!r}, expected {expected!r}"
+        )
+        self.method = method
+        self.token = token
+        self.got = got
+        self.expected = expected
 
 
 class NotReadyError(RibolexError):

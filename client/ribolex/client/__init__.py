@@ -16,6 +16,7 @@ that are to be searched live in a collection on the server.
 
 from ribolex.client.client import Client
 from ribolex.client.codes import CodeRow, SparseCodes
+from ribolex.client.credentials import Credentials
 from ribolex.client.embeddings import EmbeddingsWriter
 from ribolex.client.errors import (
     AlreadyExistsError,
@@ -31,7 +32,9 @@ from ribolex.client.errors import (
     IncompatibleDictionaryError,
     InvalidRequestError,
     InvalidSequenceError,
+    NotAuthenticatedError,
     NotFoundError,
+    NotPermittedError,
     NotReadyError,
     OverloadedError,
     RejectedError,
@@ -76,6 +79,7 @@ __all__ = [
     "CollectionNotFoundError",
     "CorruptArtefactError",
     "CorruptInputError",
+    "Credentials",
     "Dictionary",
     "DictionaryExistsError",
     "DictionaryNotFoundError",
@@ -96,7 +100,9 @@ __all__ = [
     "InvalidRequestError",
     "InvalidSequenceError",
     "NearestFeature",
+    "NotAuthenticatedError",
     "NotFoundError",
+    "NotPermittedError",
     "NotReadyError",
     "OverloadedError",
     "RejectedError",

@@ -16,10 +16,11 @@ import typer
 from rich.console import Console
 
 from ribolex.client import output, records
-from ribolex.client.client import DEFAULT_ADDRESS, Client
+from ribolex.client.client import Client
 from ribolex.client.commands import options
 from ribolex.client.commands.batches import count, report
 from ribolex.client.commands.encoding import embed, encode
+from ribolex.client.commands.server import Server, with_server
 from ribolex.client.errors import (
     CollectionNotFoundError,
     InvalidRequestError,
@@ -46,7 +47,9 @@ app.command()(embed)
 
 
 @app.command()
+@with_server
 def add(
+    server: Server,
     collection: Annotated[
         str, typer.Argument(metavar="COLLECTION", help="Made if it is not there.")
     ],
@@ -58,7 +61,6 @@ def add(
             'labels; gzipped or not; "-": stdin.',
         ),
     ],
-    server: options.Server = DEFAULT_ADDRESS,
     dictionary: options.DictionaryName = None,
     pooling: Annotated[
         options.Pooling | None,
@@ -75,7 +77,7 @@ def add(
     the file are an error. Each batch is on the server's disk before the next is sent.
     """
     total = count(read_rnas(rnas)) if rnas.is_file() else None
-    with Client(server, timeout_s=timeout) as client:
+    with server.connect(timeout) as client:
         _ensure_collection(client, collection, dictionary, pooling)
         with progress(f"adding to {collection}", total) as advance:
             done = client.upsert(
@@ -94,7 +96,9 @@ def add(
 
 
 @app.command()
+@with_server
 def search(
+    server: Server,
     collection: Annotated[
         str, typer.Argument(metavar="COLLECTION", help="Where to search.")
     ],
@@ -114,7 +118,6 @@ def search(
     ] = 3,
     degap: options.Degap = False,
     as_json: options.AsJson = False,
-    server: options.Server = DEFAULT_ADDRESS,
     timeout: options.Timeout = 60.0,
 ) -> None:
     """Find similar RNAs and say why.
@@ -128,7 +131,7 @@ def search(
     queries = (
         read_fasta(fasta) if fasta else [FastaRecord(rna or "", sequence or "", 0)]
     )
-    with Client(server, timeout_s=timeout) as client:
+    with server.connect(timeout) as client:
         for query in queries:
             try:
                 hits = client.search(
@@ -151,7 +154,9 @@ def search(
 
 
 @app.command()
+@with_server
 def feature(
+    server: Server,
     feature_id: Annotated[int, typer.Argument(metavar="ID", min=0, help="Its number.")],
     dictionary: options.DictionaryName = None,
     collection: Annotated[
@@ -161,11 +166,10 @@ def feature(
         int, typer.Option(min=0, max=100, help="Most RNAs to show it in.")
     ] = 3,
     as_json: options.AsJson = False,
-    server: options.Server = DEFAULT_ADDRESS,
     timeout: options.Timeout = 60.0,
 ) -> None:
     """Show what is known about a feature, and where it fires."""
-    with Client(server, timeout_s=timeout) as client:
+    with server.connect(timeout) as client:
         card = client.feature(
             feature_id,
             dictionary=dictionary,
@@ -179,9 +183,8 @@ def feature(
 
 
 @dictionaries.callback(invoke_without_command=True)
-def list_dictionaries(
-    context: typer.Context, server: options.Server = DEFAULT_ADDRESS
-) -> None:
+@with_server
+def list_dictionaries(context: typer.Context, server: Server) -> None:
     """List a server's dictionaries, or work on a registry.
 
     Without a command: what a running server has, * its default. The commands work on
@@ -189,14 +192,15 @@ def list_dictionaries(
     """
     if context.invoked_subcommand:
         return
-    with Client(server) as client:
+    with server.connect() as client:
         output.print_dictionaries(_console(), client.dictionaries())
 
 
 @app.command()
-def collections(server: options.Server = DEFAULT_ADDRESS) -> None:
+@with_server
+def collections(server: Server) -> None:
     """List the server's collections."""
-    with Client(server) as client:
+    with server.connect() as client:
         output.print_collections(_console(), client.list_collections())
 
 

@@ -11,6 +11,7 @@ from typing import Self, TypeVar
 
 import grpc
 
+from ribolex.client.credentials import Credentials
 from ribolex.client.status import translated
 from ribolex.v1.collection_pb2_grpc import CollectionServiceStub
 from ribolex.v1.dictionary_pb2_grpc import DictionaryServiceStub
@@ -24,6 +25,7 @@ _OPTIONS = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
 )
+_NONE = Credentials()
 _Response = TypeVar("_Response")
 
 
@@ -35,17 +37,33 @@ class Connection:
     """
 
     def __init__(
-        self, address: str = DEFAULT_ADDRESS, *, timeout_s: float = 60.0
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        timeout_s: float = 60.0,
+        credentials: Credentials = _NONE,
     ) -> None:
         """Prepares the connection.
 
         Args:
             address: host and port of the server.
             timeout_s: longest wait for an answer, and for each one of a stream.
+            credentials: certificates and token; without them the connection is
+                unencrypted and anonymous.
+
+        Raises:
+            InvalidRequestError: the credentials contradict each other, or the token
+                would go to another machine unencrypted.
+            OSError: a file of the credentials cannot be read.
         """
         self.address = address
         self.timeout_s = timeout_s
-        self._channel = grpc.insecure_channel(address, options=_OPTIONS)
+        self._metadata = credentials.for_call(address)
+        secure = credentials.for_channel()
+        if secure is None:
+            self._channel = grpc.insecure_channel(address, options=_OPTIONS)
+        else:
+            self._channel = grpc.secure_channel(address, secure, options=_OPTIONS)
         self._encoder = EncoderServiceStub(self._channel)
         self._collections = CollectionServiceStub(self._channel)
         self._dictionaries = DictionaryServiceStub(self._channel)
@@ -62,4 +80,4 @@ class Connection:
 
     def _call(self, method: Callable[..., _Response], request: object) -> _Response:
         with translated(self.address):
-            return method(request, timeout=self.timeout_s)
+            return method(request, timeout=self.timeout_s, metadata=self._metadata)

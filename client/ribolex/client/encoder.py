@@ -104,7 +104,11 @@ class EncoderCalls(Connection):
             for part in in_batches(sequences, len, batch, _MAX_SIZE)
         )
         answers = answers_in_order(
-            self._encoder.EncodeStream, requests, n_ahead, self.timeout_s
+            self._encoder.EncodeStream,
+            requests,
+            n_ahead,
+            self.timeout_s,
+            self._metadata,
         )
         with translated(self.address):
             for answer in answers:
@@ -139,9 +143,8 @@ class EncoderCalls(Connection):
         """
         request = dense.embed_request(sequences, layers, hook, pooling, half, degap)
         with translated(self.address):
-            answer = dense.embedded(
-                self._encoder.Embed(request, timeout=self.timeout_s), len(sequences)
-            )
+            answers = self._call(self._encoder.Embed, request)
+            answer = dense.embedded(answers, len(sequences))
         return _checked(answer, on_rejection)
 
     def embed_stream(

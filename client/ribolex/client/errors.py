@@ -16,6 +16,8 @@
     ├── IncompatibleDictionaryError      made for another model, layer or width
     ├── StaleWriteError                  the registry moved underneath
     ├── OverloadedError                  the server has no room; try again later
+    ├── NotAuthenticatedError            the server wants a token, or another one
+    ├── NotPermittedError                the token's scope does not reach so far
     ├── NotReadyError                    loading, draining or not reachable
     ├── TimedOutError                    no answer within timeout_s
     ├── CancelledError                   the call was ended before its answer
@@ -129,6 +131,14 @@ class StaleWriteError(RibolexError):
 
 class OverloadedError(RibolexError):
     """Raised when the server has no room; the same call may succeed later."""
+
+
+class NotAuthenticatedError(RibolexError):
+    """Raised when the server wants a token, or does not know the one that it got."""
+
+
+class NotPermittedError(RibolexError):
+    """Raised when the token may not do what was asked for."""
 
 
 class NotReadyError(RibolexError):

@@ -30,8 +30,8 @@ ERRORS: dict[grpc.StatusCode, type[errors.RibolexError]] = {
     grpc.StatusCode.INTERNAL: errors.ServerError,
     grpc.StatusCode.UNKNOWN: errors.ServerError,
     grpc.StatusCode.UNIMPLEMENTED: errors.ServerError,
-    grpc.StatusCode.UNAUTHENTICATED: errors.ServerError,
-    grpc.StatusCode.PERMISSION_DENIED: errors.ServerError,
+    grpc.StatusCode.UNAUTHENTICATED: errors.NotAuthenticatedError,
+    grpc.StatusCode.PERMISSION_DENIED: errors.NotPermittedError,
 }
 """Every code but OK; a test says so."""
 

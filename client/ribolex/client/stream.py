@@ -25,6 +25,7 @@ def answers_in_order(
     requests: Iterable[_Request],
     n_ahead: int,
     timeout_s: float,
+    metadata: tuple[tuple[str, str], ...] = (),
 ) -> Iterator[_Response]:
     """Yields the answers to the requests, which are drawn as answers are taken.
 
@@ -36,13 +37,14 @@ def answers_in_order(
         requests: drawn one by one.
         n_ahead: requests without an answer at any time, at least 1.
         timeout_s: longest wait for one answer, in seconds.
+        metadata: of the call.
 
     Raises:
         TimedOutError: an answer did not come in time.
         grpc.RpcError: the call failed.
     """
     outbox: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
-    call = method(iter(outbox.get, None))
+    call = method(iter(outbox.get, None), metadata=metadata)
     n_open = 0
     try:
         for request in requests:

@@ -6,7 +6,8 @@ Knows how the parts fit together; nothing of what any of them does.
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,18 +19,25 @@ from grpc_reflection.v1alpha import reflection
 from ribolex.dictionary import Dictionary
 from ribolex.lm import load_lm, sensible_threads
 from ribolex.registry import open_registry, parse_ref
+from ribolex.server.auth import Auth
+from ribolex.server.calls import CallInterceptor
 from ribolex.server.dictionaries import Dictionaries, choose_default
 from ribolex.server.engine.front import Engine
+from ribolex.server.engine.plan import Lane
 from ribolex.server.engine.queue import Limits
+from ribolex.server.follow import follow
+from ribolex.server.http import make_app, serving_http
 from ribolex.server.index.measure import SearchMeasure
 from ribolex.server.index.store import CollectionStore
+from ribolex.server.limits import CallLimits
+from ribolex.server.metrics import Metrics, Reading
 from ribolex.server.services.collection import CollectionService
 from ribolex.server.services.dictionary import DictionaryService
 from ribolex.server.services.encoder import EncoderService
 from ribolex.server.services.gate import Backend, Gate
 from ribolex.server.services.room import Room
-from ribolex.server.settings import ServerSettings
-from ribolex.server.status import StatusInterceptor
+from ribolex.server.settings import ServerSettings, is_loopback
+from ribolex.server.tls import Tls
 from ribolex.v1 import (
     collection_pb2,
     collection_pb2_grpc,
@@ -67,12 +75,16 @@ async def serve(
         RibolexError: model, dictionary or data folder cannot be used.
         OSError: the address cannot be bound.
     """
-    gate = Gate()
-    front = await _Front.open(settings, gate)
+    gate, metrics = Gate(), Metrics()
+    auth, tls = Auth(settings.tokens), _tls(settings)
+    if settings.tokens is None and not is_loopback(settings.host):
+        _LOG.warning("no --tokens: whoever reaches this server may do everything")
+    front = await _Front.open(settings, gate, auth, tls, metrics)
     backend: Backend | None = None
     watch: asyncio.Task[None] | None = None
     try:
-        backend = await _load(settings)
+        metrics.watch([Reading("ready", "1 if calls are answered.", gate.is_open)])
+        backend = await _load(settings, metrics)
         if not stop.is_set():
             gate.open(backend)
             await front.tell_health(health_pb2.HealthCheckResponse.SERVING)
@@ -103,24 +115,30 @@ async def _watch(engine: Engine, front: "_Front") -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Front:
-    """The listening gRPC server with its health."""
+    """The listening gRPC server with its health, and what goes on beside it."""
 
     server: grpc.aio.Server
     health: health.aio.HealthServicer
     address: str
+    beside: AsyncExitStack
 
     @classmethod
-    async def open(cls, settings: ServerSettings, gate: Gate) -> "_Front":
+    async def open(
+        cls,
+        settings: ServerSettings,
+        gate: Gate,
+        auth: Auth,
+        tls: Tls | None,
+        metrics: Metrics,
+    ) -> "_Front":
         """Listens; every service is there, and none of them healthy yet."""
-        limit = settings.max_message_mib << 20
+        limits = CallLimits(
+            max_calls=settings.max_client_calls,
+            max_nucleotides=settings.max_request_nucleotides,
+        )
         server = grpc.aio.server(
-            interceptors=(StatusInterceptor(),),
-            options=(
-                ("grpc.max_receive_message_length", limit),
-                ("grpc.max_send_message_length", limit),
-                # Two servers on one port would share its calls between them.
-                ("grpc.so_reuseport", 0),
-            ),
+            interceptors=(CallInterceptor(auth, limits, metrics),),
+            options=_options(settings),
         )
         encoder_pb2_grpc.add_EncoderServiceServicer_to_server(
             EncoderService(gate), server
@@ -135,13 +153,17 @@ class _Front:
         health_pb2_grpc.add_HealthServicer_to_server(healths, server)
         standard = (health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,)
         names = (*SERVICES, *standard, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, server)
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        try:
-            port = server.add_insecure_port(f"{host}:{settings.port}")
-        except RuntimeError as error:
-            raise OSError(f"cannot listen on {host}:{settings.port}") from error
-        front = cls(server, healths, f"{host}:{port}")
+        if settings.reflection:
+            reflection.enable_server_reflection(names, server)
+        address = _bind(server, settings, tls)
+        async with AsyncExitStack() as beside:
+            await beside.enter_async_context(_following(auth, tls, metrics))
+            if settings.http_port is not None:
+                app = make_app(metrics, gate.why_closed)
+                where = settings.http_host, settings.http_port
+                http = await beside.enter_async_context(serving_http(app, *where, tls))
+                _LOG.info("metrics and probes at %s", http)
+            front = cls(server, healths, address, beside.pop_all())
         await front.tell_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         await server.start()
         return front
@@ -157,9 +179,104 @@ class _Front:
         """Says that we are leaving, takes no more calls, lets the others finish."""
         await self.health.enter_graceful_shutdown()
         await self.server.stop(drain_s)
+        await self.beside.aclose()
 
 
-async def _load(settings: ServerSettings) -> Backend:
+def _options(settings: ServerSettings) -> tuple[tuple[str, int], ...]:
+    limit = settings.max_message_mib << 20
+    return (
+        ("grpc.max_receive_message_length", limit),
+        ("grpc.max_send_message_length", limit),
+        # Two servers on one port would share its calls between them.
+        ("grpc.so_reuseport", 0),
+        # Above our own limit, which says what is wrong; this one makes calls wait.
+        ("grpc.max_concurrent_streams", 2 * settings.max_client_calls),
+        ("grpc.max_connection_age_ms", settings.max_connection_age_s * 1000),
+        # Finds callers that are gone without a word; lets them ask the same of us.
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+    )
+
+
+def _bind(server: grpc.aio.Server, settings: ServerSettings, tls: Tls | None) -> str:
+    """Takes the port; returns "host:port"."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    wanted = f"{host}:{settings.port}"
+    try:
+        if tls is None:
+            port = server.add_insecure_port(wanted)
+        else:
+            port = server.add_secure_port(wanted, tls.credentials())
+    except RuntimeError as error:
+        raise OSError(f"cannot listen on {wanted}") from error
+    return f"{host}:{port}"
+
+
+def _tls(settings: ServerSettings) -> Tls | None:
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    return Tls(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+
+
+@asynccontextmanager
+async def _following(
+    auth: Auth, tls: Tls | None, metrics: Metrics
+) -> AsyncIterator[None]:
+    """Has changed tokens and certificates taken up while the block runs."""
+    fail = metrics.reload_failures.inc
+    tasks = []
+    if auth.path is not None:
+        tasks.append(asyncio.create_task(follow([auth.path], auth.reload, fail)))
+    if tls is not None:
+        tasks.append(asyncio.create_task(follow(tls.paths, tls.reload, fail)))
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _readings(backend: Backend) -> list[Reading]:
+    """Returns what can be looked up about a loaded server."""
+    lm, room, store = backend.lm, backend.room, backend.collections
+    queue = backend.engine.queue
+    found: list[Reading] = [
+        Reading(
+            "queue_tokens",
+            "Tokens that wait.",
+            lambda: _by_lane(queue.n_tokens),
+            ("lane",),
+        ),
+        Reading(
+            "queue_requests",
+            "Requests that wait.",
+            lambda: _by_lane(queue.n_requests),
+            ("lane",),
+        ),
+        Reading("embedding_bytes", "Activations in memory.", lambda: room.n_taken),
+        Reading("collections", "Collections.", lambda: len(store.sizes)),
+        Reading("index_codes", "RNAs in them.", lambda: sum(store.sizes.values())),
+        Reading(
+            "model_info",
+            "1, of the language model.",
+            lambda: {(lm.name, lm.digest): 1.0},
+            ("name", "digest"),
+        ),
+    ]
+    if torch.cuda.is_available():
+        read = torch.cuda.memory_allocated
+        found.append(Reading("device_memory_bytes", "Taken by tensors.", read))
+    return found
+
+
+def _by_lane(numbers: Mapping[Lane, int]) -> dict[tuple[str, ...], float]:
+    return {(lane.name.lower(),): float(n) for lane, n in numbers.items()}
+
+
+async def _load(settings: ServerSettings, metrics: Metrics) -> Backend:
     """Returns everything under the services, loaded and running."""
     torch.set_num_threads(settings.threads or sensible_threads())
     lm = await asyncio.to_thread(
@@ -188,7 +305,7 @@ async def _load(settings: ServerSettings) -> Backend:
         max_requests=settings.max_queue_requests,
         batch_tokens=settings.batch_tokens,
     )
-    return Backend(
+    backend = Backend(
         lm,
         Engine(lm, limits, max_nucleotides=settings.max_nucleotides),
         dictionaries,
@@ -196,7 +313,10 @@ async def _load(settings: ServerSettings) -> Backend:
         settings.max_sequences,
         settings.max_message_mib << 20,
         Room(settings.max_embedding_mib << 20),
+        metrics,
     )
+    metrics.watch(_readings(backend))
+    return backend
 
 
 def _write(path: Path, text: str) -> None:

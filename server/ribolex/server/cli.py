@@ -1,28 +1,84 @@
-"""The command `ribolex serve`.
+"""The commands `ribolex serve` and `ribolex tokens`.
 
 Light: what serves is imported once it is called. Knows the terminal, signals and
 logging; nothing of serving.
 """
 
 import asyncio
-import json
 import logging
 import signal
 import sys
-import time
-from typing import TYPE_CHECKING
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     from ribolex.server.settings import ServerSettings
 
-
 _LOG = logging.getLogger(__name__)
 
 
+tokens = typer.Typer(
+    name="tokens",
+    no_args_is_help=True,
+    help="Tokens for `ribolex serve --tokens`; a server takes a change up by itself.",
+)
+
+
+class _Scope(StrEnum):
+    READ = "read"
+    WRITE = "write"
+    ADMIN = "admin"
+
+
+_File = Annotated[
+    Path,
+    typer.Option(
+        "--file", envvar="RIBOLEX_TOKENS", help="The file of tokens, holding hashes."
+    ),
+]
+
+
+@tokens.command()
+def add(
+    name: Annotated[str, typer.Argument(help="Of its holder; appears in the log.")],
+    file: _File,
+    scope: Annotated[
+        _Scope,
+        typer.Option(
+            help="read: encode and search; write: collections, too; admin: all."
+        ),
+    ] = _Scope.READ,
+) -> None:
+    """Make a token and print it, this once: it cannot be read from the file."""
+    from ribolex.server.tokens import add_token
+
+    typer.echo(add_token(file, name, scope.value).secret)
+
+
+@tokens.command("list")
+def list_tokens(file: _File) -> None:
+    """List the tokens: name, scope, when they were made."""
+    from ribolex.server.tokens import read_tokens
+
+    for token in read_tokens(file):
+        typer.echo(f"{token.name}\t{token.scope}\t{token.created}")
+
+
+@tokens.command()
+def revoke(
+    name: Annotated[str, typer.Argument(help="Of its holder.")], file: _File
+) -> None:
+    """Take a token out: calls with it fail within a second or two."""
+    from ribolex.server.tokens import revoke_token
+
+    revoke_token(file, name)
+
+
 def register(app: typer.Typer) -> None:
-    """Adds `serve` to the `ribolex` command."""
+    """Adds `serve` and `tokens` to the `ribolex` command."""
     # Options are read by the settings themselves: each is told once, there.
     app.command(
         name="serve",
@@ -30,14 +86,16 @@ def register(app: typer.Typer) -> None:
         context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
         help="Start a server: encode RNAs, keep collections, search them.",
     )(serve)
+    app.add_typer(tokens)
 
 
 def serve(context: typer.Context) -> None:
     """Starts a server with the options in `context` and returns when it has ended."""
     from ribolex.errors import RibolexError
+    from ribolex.server.logs import configure_logging
 
     settings = _read_settings(context.args)
-    _configure_logging(settings)
+    configure_logging(settings.log_level, settings.log_format)
     try:
         asyncio.run(_run(settings))
     except (RibolexError, OSError) as error:
@@ -57,11 +115,11 @@ def _read_settings(arguments: list[str]) -> "ServerSettings":
         return CliApp.run(ServerSettings, cli_args=arguments)
     except ValidationError as error:
         for fault in error.errors():
-            name = str(fault["loc"][0]).replace("_", "-")
-            print(
-                f"ribolex serve: --{name}: {fault['msg']}, got {fault['input']!r}",
-                file=sys.stderr,
-            )
+            text = fault["msg"].removeprefix("Value error, ")
+            if fault["loc"]:
+                name = str(fault["loc"][0]).replace("_", "-")
+                text = f"--{name}: {text}, got {fault['input']!r}"
+            print(f"ribolex serve: {text}", file=sys.stderr)
         raise typer.Exit(2) from error
 
 
@@ -77,31 +135,3 @@ async def _run(settings: "ServerSettings") -> None:
 
 def _tell_address(address: str) -> None:
     print(f"Ribolex is ready at {address}", flush=True)
-
-
-def _configure_logging(settings: "ServerSettings") -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonFormatter() if settings.log_format == "json" else _TEXT)
-    logging.basicConfig(handlers=[handler], level=settings.log_level.upper())
-    # Tells at INFO which of its builds it tried.
-    logging.getLogger("faiss").setLevel(logging.WARNING)
-
-
-_TEXT = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-
-
-class _JsonFormatter(logging.Formatter):
-    """One JSON object a line; the time is UTC."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Returns the line of one event."""
-        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        event = {
-            "time": f"{moment}.{int(record.msecs):03d}Z",
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            event["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(event)

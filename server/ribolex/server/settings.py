@@ -4,10 +4,11 @@ A field is a flag, a RIBOLEX_ variable, its default and its help. Knows nothing 
 what is done with it.
 """
 
+import ipaddress
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 BUNDLED = "bundled"
@@ -33,14 +34,46 @@ class ServerSettings(BaseSettings):
     )
 
     host: str = "127.0.0.1"
-    """Address to listen on. There is no encryption and no password yet: with any
-    other than a loopback address, everybody who can reach it may use the server."""
+    """Address to listen on. Any other than a loopback address takes --tls-cert, or
+    --public-without-tls, else the server does not start; without --tokens everybody
+    who can reach it may use and delete what is there."""
 
     port: int = Field(default=50051, ge=0, le=65535)
     """Port to listen on; 0 takes a free one, see --address-file."""
 
     address_file: Path | None = None
     """File to write "host:port" into once the server is ready; for scripts."""
+
+    public_without_tls: bool = False
+    """Listen on any address without encryption: whoever is on the way reads the
+    sequences and the tokens. For a closed network, or behind a proxy that encrypts."""
+
+    tls_cert: Path | None = None
+    """Certificate chain, PEM: calls are then encrypted, and unencrypted ones fail.
+    Read again when it changes."""
+
+    tls_key: Path | None = None
+    """The certificate's key, PEM, without a password. Read again when it changes."""
+
+    tls_client_ca: Path | None = None
+    """Certificates of authorities, PEM: a caller whose own certificate none of them
+    signed cannot connect."""
+
+    tokens: Path | None = None
+    """File of tokens, see ribolex tokens: a call without one fails with
+    UNAUTHENTICATED, one beyond its token's scope with PERMISSION_DENIED. Read again
+    when it changes. Health and reflection stay open."""
+
+    reflection: bool = True
+    """Tell everybody who can connect which services, methods and messages there are;
+    without it tools such as grpcurl need the .proto files."""
+
+    http_port: int | None = Field(default=None, ge=0, le=65535)
+    """Port for metrics and probes: /metrics, /healthz, /readyz, open to everybody who
+    can reach it; 0 takes a free one. Not given: there is none."""
+
+    http_host: str = "127.0.0.1"
+    """Address of --http-port; the rules of --host hold."""
 
     model: str = BUNDLED
     """Language model: "bundled", a name (see ribolex models list), or a path."""
@@ -76,6 +109,18 @@ class ServerSettings(BaseSettings):
     max_sequences: int = Field(default=256, ge=1)
     """Most sequences in one Encode; past it a call fails with INVALID_ARGUMENT."""
 
+    max_request_nucleotides: int = Field(default=1_048_576, ge=1)
+    """Most letters of all sequences in one message, in a stream as elsewhere; past it
+    a call fails with INVALID_ARGUMENT."""
+
+    max_client_calls: int = Field(default=1024, ge=1)
+    """Most calls and streams that one client may have open, known by its token, its
+    certificate or its address; past it a call fails with RESOURCE_EXHAUSTED."""
+
+    max_connection_age_s: int = Field(default=3600, ge=1)
+    """Age at which a connection takes no new calls; a client then makes another one,
+    maybe to another server behind the same name. Calls in progress go on."""
+
     max_queue_tokens: int = Field(default=1_048_576, ge=1)
     """Tokens (nucleotides and two for each sequence) that may wait for the model or be
     computed, in each of the two lanes: calls; streams, uploads and what a call marks
@@ -108,3 +153,31 @@ class ServerSettings(BaseSettings):
 
     log_format: Literal["text", "json"] = "text"
     """Log for people, or one JSON object a line."""
+
+    @model_validator(mode="after")
+    def _check_access(self) -> Self:
+        """Refuses what would let more people in than was said."""
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("--tls-cert and --tls-key: expected both or neither")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ValueError("--tls-client-ca: expected --tls-cert, too")
+        hosts = {"--host": self.host}
+        if self.http_port is not None:
+            hosts["--http-host"] = self.http_host
+        for flag, host in hosts.items():
+            is_safe = self.tls_cert is not None or self.public_without_tls
+            if not is_safe and not is_loopback(host):
+                raise ValueError(
+                    f"{flag} {host} is no loopback address: expected --tls-cert and "
+                    "--tls-key, or --public-without-tls if all who can reach it may "
+                    "read what is sent"
+                )
+        return self
+
+
+def is_loopback(host: str) -> bool:
+    """Returns whether only this machine reaches an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,6 +1,6 @@
 """How an error looks to a gRPC caller; the only place that knows.
 
-Servicers raise, and the interceptor here aborts the call: with a code, one sentence,
+Servicers raise, and `answering` aborts the call: with a code, one sentence,
 and google.rpc details (the error's name and fields, the request's field at fault,
 when to try again). Knows nothing of what any method does.
 """
@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -18,6 +19,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from ribolex import errors
+from ribolex.server.logs import log_fault
 
 _LOG = logging.getLogger(__name__)
 
@@ -42,11 +44,17 @@ STATUS: dict[type[errors.RibolexError], grpc.StatusCode] = {
     errors.IncompatibleDictionaryError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.StaleWriteError: grpc.StatusCode.ABORTED,
     errors.OverloadedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.TooManyCallsError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.NotAuthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
+    errors.NotPermittedError: grpc.StatusCode.PERMISSION_DENIED,
     errors.NotReadyError: grpc.StatusCode.UNAVAILABLE,
     errors.CorruptArtefactError: grpc.StatusCode.DATA_LOSS,
     errors.DownloadError: grpc.StatusCode.UNAVAILABLE,
 }
 """The code of each error that can be raised."""
+
+
+_PASSING = errors.OverloadedError | errors.TooManyCallsError | errors.NotReadyError
 
 
 def reason_of(error: errors.RibolexError) -> str:
@@ -85,7 +93,7 @@ def _details(error: errors.RibolexError) -> list[message.Message]:
             field=error.field, description=error.message
         )
         found.append(error_details_pb2.BadRequest(field_violations=[violation]))
-    if isinstance(error, errors.OverloadedError | errors.NotReadyError):
+    if isinstance(error, _PASSING):
         delay = duration_pb2.Duration()
         delay.FromMilliseconds(round(1000 * _retry_s(error)))
         found.append(error_details_pb2.RetryInfo(retry_delay=delay))
@@ -103,71 +111,32 @@ def _packed(detail: message.Message) -> any_pb2.Any:
     return packed
 
 
-async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> None:
-    status = rich_status(error)
+@asynccontextmanager
+async def answering(
+    context: grpc.aio.ServicerContext[Any, Any],
+    metadata: tuple[tuple[str, str], ...],
+    on_error: Callable[[Exception], None],
+) -> AsyncIterator[None]:
+    """Turns what a servicer raises within the block into a status.
+
+    Args:
+        context: of the call.
+        metadata: goes with the status.
+        on_error: told of every error that is turned.
+    """
+    try:
+        yield
+        return
+    except grpc.aio.AbortError:
+        raise
+    except Exception as error:
+        failed = error
+    # Out of the block: gRPC may log what it gets with the error behind it, whose words
+    # may quote a sequence.
+    on_error(failed)
+    status = rich_status(failed)
     if status.code == code_pb2.INTERNAL:
-        _LOG.error("a call failed by a fault of ours", exc_info=error)
+        log_fault(_LOG, "a call failed by a fault of ours", failed)
     known = rpc_status.to_status(status)
-    await context.abort(known.code, known.details, known.trailing_metadata)
-
-
-Method = Callable[[Any, Any], Any]
-
-
-def _answering_once(method: Method) -> Method:
-    async def answer(request: Any, context: Any) -> Any:
-        try:
-            return await method(request, context)
-        except grpc.aio.AbortError:
-            raise
-        except Exception as error:
-            await _abort(context, error)
-
-    return answer
-
-
-def _answering_as_stream(method: Method) -> Method:
-    async def answer(request: Any, context: Any) -> AsyncIterator[Any]:
-        try:
-            async for response in method(request, context):
-                yield response
-        except grpc.aio.AbortError:
-            raise
-        except Exception as error:
-            await _abort(context, error)
-
-    return answer
-
-
-class StatusInterceptor(grpc.aio.ServerInterceptor):
-    """Turns what a servicer raises into a status, for all four kinds of method."""
-
-    async def intercept_service(
-        self,
-        continuation: Callable[
-            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]
-        ],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """Returns the method's handler, wrapped."""
-        handler = await continuation(handler_call_details)
-        if handler is None or not handler_call_details.method.startswith("/ribolex."):
-            return handler
-        coders = (handler.request_deserializer, handler.response_serializer)
-        if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(
-                _answering_once(handler.unary_unary), *coders
-            )
-        if handler.stream_unary:
-            return grpc.stream_unary_rpc_method_handler(
-                _answering_once(handler.stream_unary), *coders
-            )
-        if handler.unary_stream:
-            return grpc.unary_stream_rpc_method_handler(
-                _answering_as_stream(handler.unary_stream), *coders
-            )
-        if handler.stream_stream:
-            return grpc.stream_stream_rpc_method_handler(
-                _answering_as_stream(handler.stream_stream), *coders
-            )
-        return handler
+    trailing = (*known.trailing_metadata, *metadata)
+    await context.abort(known.code, known.details, trailing)

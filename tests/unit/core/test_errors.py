@@ -45,6 +45,15 @@ EXAMPLES: list[tuple[errors.RibolexError, str]] = [
         errors.OverloadedError("tokens", limit=100, got=120),
         "the queue is full: 120 tokens would wait, expected at most 100",
     ),
+    (
+        errors.TooManyCallsError("10.0.0.7", limit=8, got=9),
+        "calls: client '10.0.0.7' would have 9 open, expected at most 8",
+    ),
+    (errors.NotAuthenticatedError("none came"), "authorization: none came"),
+    (
+        errors.NotPermittedError("/a.B/C", "ann", got="read", expected="write"),
+        "/a.B/C: token 'ann' has scope 'read', expected 'write'",
+    ),
     (errors.NotReadyError("draining"), "not ready: draining"),
     (errors.CorruptArtefactError("a/b", "bad digest"), "a/b: bad digest"),
     (errors.CorruptInputError("a.fasta:3", "no header"), "a.fasta:3: no header"),

@@ -137,7 +137,7 @@ async def until_busy(model: FakeModel) -> None:
 
 
 def assert_empty(engine: Engine) -> None:
-    queue = engine._queue
+    queue = engine.queue
     assert set(queue.n_tokens.values()) == {0}
     assert set(queue.n_requests.values()) == {0}
     assert not queue._flights
@@ -249,7 +249,7 @@ async def test_a_batch_beyond_memory_is_halved_and_batches_stay_small_for_a_whil
         again = await engine.compute(order(*("C" * n for n in lengths)))
         assert again.outcomes == lengths
         assert_empty(engine)
-        assert engine._queue.budget.now() <= 30
+        assert engine.queue.budget.now() <= 30
     n_tokens = [sum(len(text) + 2 for text in batch) for batch in model.batches]
     assert max(n_tokens) <= 30
 

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from ribolex.client import records
-from ribolex.client.client import DEFAULT_ADDRESS, Client
 from ribolex.client.commands import options
 from ribolex.client.commands.batches import count, drawn, noted, report_batch
+from ribolex.client.commands.server import Server, with_server
 from ribolex.client.embeddings import EmbeddingsWriter
 from ribolex.client.fasta import read_fasta
 from ribolex.client.local import LocalEmbedder, LocalEncoder
@@ -59,10 +59,11 @@ class Pooled(StrEnum):
     MAX = "max"
 
 
+@with_server
 def encode(
+    server: Server,
     fasta: options.Fasta,
     out: Codes,
-    server: options.Server = DEFAULT_ADDRESS,
     local: options.Local = False,
     model: options.Model = "bundled",
     registry: options.Registry = None,
@@ -99,7 +100,7 @@ def encode(
                 sequences, level=level, pooling=pooling.value, k=k, degap=degap
             )
         else:
-            client = stack.enter_context(Client(server, timeout_s=timeout))
+            client = stack.enter_context(server.connect(timeout))
             codes = client.encode_stream(
                 sequences,
                 level=level,
@@ -118,10 +119,11 @@ def encode(
             advance(len(encoded))
 
 
+@with_server
 def embed(
+    server: Server,
     fasta: options.Fasta,
     out: Activations,
-    server: options.Server = DEFAULT_ADDRESS,
     local: options.Local = False,
     model: options.Model = "bundled",
     device: options.Device = "cpu",
@@ -164,7 +166,7 @@ def embed(
                 half=half, degap=degap,
             )  # fmt: skip
         else:
-            client = stack.enter_context(Client(server, timeout_s=timeout))
+            client = stack.enter_context(server.connect(timeout))
             batches = client.embed_stream(
                 sequences, layers=layers, hook=hook.value, pooling=pooling,
                 half=half, degap=degap, on_rejection="skip", batch=batch,

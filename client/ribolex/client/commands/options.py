@@ -15,10 +15,6 @@ class Pooling(StrEnum):
     COUNT = "count"
 
 
-Server = Annotated[
-    str,
-    typer.Option(help="Host and port of the server.", envvar="RIBOLEX_SERVER"),
-]
 Timeout = Annotated[
     float, typer.Option(help="Longest wait for one answer, in seconds.", min=0.1)
 ]

@@ -72,6 +72,7 @@ class Engine:
         max_nucleotides: The longest sequence that is taken: as told, or what there is
             room for in the queue.
         max_tokens: What all sequences of an order may cost together.
+        queue: To be looked at.
         died: Set if the worker ended before `close`; nothing is computed any more.
     """
 
@@ -84,9 +85,9 @@ class Engine:
         self.max_nucleotides = min(max_nucleotides, longest_within(limits.max_tokens))
         self.max_tokens = limits.max_tokens
         self.died = asyncio.Event()
-        self._queue = Queue(limits, Rate())
-        self._queue.watch(lambda: self._tell(self._wake))
-        self._worker = Worker(lm, self._queue, lambda: self._tell(self.died.set))
+        self.queue = Queue(limits, Rate())
+        self.queue.watch(lambda: self._tell(self._wake))
+        self._worker = Worker(lm, self.queue, lambda: self._tell(self.died.set))
         self._worker.start()
 
     async def compute(self, order: Order[Outcome]) -> Answer[Outcome]:
@@ -120,7 +121,7 @@ class Engine:
 
     async def close(self) -> None:
         """Refuses everything from now on and waits for the batch in progress."""
-        self._queue.close(NotReadyError("draining"))
+        self.queue.close(NotReadyError("draining"))
         if not await asyncio.to_thread(self._worker.join, _CLOSE_S):
             _LOG.error("the device hangs, its last batch is given up")
 
@@ -158,14 +159,14 @@ class Engine:
         if not is_patient:
             if self._patience[lane].locked():  # nobody passes the patient
                 n_tokens = sum(cost(len(task.text)) for task in ticket.tasks)
-                raise self._queue.overload(lane, self.max_tokens + n_tokens)
-            return self._queue.put(ticket)
+                raise self.queue.overload(lane, self.max_tokens + n_tokens)
+            return self.queue.put(ticket)
         async with self._patience[lane]:
             while True:
                 # No await between the refusal and the wait: no room is missed.
                 room = self._room
                 try:
-                    return self._queue.put(ticket)
+                    return self.queue.put(ticket)
                 except OverloadedError:
                     await room.wait()
 

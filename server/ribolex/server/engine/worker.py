@@ -19,6 +19,7 @@ from ribolex.server.engine.handover import Handover
 from ribolex.server.engine.queue import Queue
 from ribolex.server.engine.task import lay_out
 from ribolex.server.engine.ticket import Computed, Entry, Spent
+from ribolex.server.logs import log_fault
 
 _LOG = logging.getLogger(__name__)
 
@@ -143,7 +144,7 @@ class Worker:
         try:
             laid = self._laid(entries)
         except Exception:  # the computing thread tries again, and finds the culprit
-            _LOG.debug("a batch cannot be prepared", exc_info=True)
+            _LOG.debug("a batch cannot be prepared")
         return Prepared(entries, laid, time.monotonic() - begun_s)
 
     def _laid(self, entries: Sequence[Entry]) -> list[Laid]:
@@ -224,7 +225,7 @@ class Worker:
         self._queue.finish(flight, Computed(outcome, flight.batches, time.monotonic()))
 
     def _give_up(self, entries: list[Entry], error: Exception) -> None:
-        _LOG.error("windows failed, n_windows %d", len(entries), exc_info=error)
+        log_fault(_LOG, "windows failed", error, n_windows=len(entries))
         if isinstance(error, _OUT_OF_MEMORY):
             error = NotReadyError("out of memory")
         self._fail(entries, error)

@@ -61,6 +61,11 @@ class _Owner:
         )
         self._collection: Collection | None = None
 
+    @property
+    def n_rnas(self) -> int:
+        """RNAs in the collection; 0 while it is not open."""
+        return 0 if self._collection is None else self._collection.n_rnas
+
     async def run(self, job: Callable[[Collection], Result]) -> Result:
         """Returns what a job gives, done in the thread after all before it."""
         if self.is_gone:
@@ -107,6 +112,11 @@ class CollectionStore:
     def measure(self) -> SearchMeasure:
         """How new collections measure likeness."""
         return self._measure
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """RNAs by collection, as far as they are known now."""
+        return {name: owner.n_rnas for name, owner in self._owners.items()}
 
     async def open(self) -> None:
         """Opens every collection in the folder and builds its index.

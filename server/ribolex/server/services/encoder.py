@@ -17,6 +17,7 @@ from ribolex.server.engine.encoding import EncodeTask
 from ribolex.server.engine.front import Order
 from ribolex.server.engine.plan import Lane
 from ribolex.server.services.gate import Backend, Gate, deadline_of
+from ribolex.server.services.outcomes import count_outcomes
 from ribolex.server.services.streaming import in_order, until_drained
 from ribolex.v1 import encoder_pb2, encoder_pb2_grpc
 
@@ -112,6 +113,7 @@ class EncoderService(encoder_pb2_grpc.EncoderServiceServicer):
             is_patient=is_patient,
         )
         answer = await backend.engine.compute(order)
+        count_outcomes(backend.metrics, answer.outcomes)
         total_s = time.monotonic() - begun_s
         response = encode_answer(answer, options, found.dictionary, total_s)
         convert.check_size(

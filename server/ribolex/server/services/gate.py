@@ -9,6 +9,7 @@ from ribolex.lm import LanguageModel
 from ribolex.server.dictionaries import Dictionaries
 from ribolex.server.engine.front import Engine
 from ribolex.server.index.store import CollectionStore
+from ribolex.server.metrics import Metrics
 from ribolex.server.services.room import Room
 
 
@@ -26,6 +27,7 @@ class Backend:
     max_message_bytes: int
     room: Room
     """For activations on their way out."""
+    metrics: Metrics
 
 
 class Gate:
@@ -42,6 +44,18 @@ class Gate:
     def open(self, backend: Backend) -> None:
         """Lets calls in."""
         self._backend = backend
+
+    def is_open(self) -> bool:
+        """Returns whether calls are let in."""
+        return not self.why_closed()
+
+    def why_closed(self) -> str:
+        """Returns why no call is let in, or is soon not; "" if they are."""
+        if self.draining.is_set():
+            return "draining"
+        if self._backend is None:
+            return "loading"
+        return "the engine has died" if self._backend.engine.died.is_set() else ""
 
     def enter(self) -> Backend:
         """Returns the backend.
