@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.conftest import OwnServer
 from tests.integration.conftest import Stubs, connect
 
-from ribolex.server.engine import encoding
+from ribolex.server.engine.encoding import EncodeTask
 from ribolex.server.logs import JsonFormatter, TextFormatter
 from ribolex.v1 import collection_pb2 as collections
 from ribolex.v1 import encoder_pb2 as pb
@@ -201,7 +201,7 @@ def test_no_sequence_is_in_any_event(
         stubs.collections.CreateCollection(create)
         codes = {each.code().name if each else None for each in hostile(stubs)}
         assert {None, "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND"} <= codes
-        monkeypatch.setattr(encoding, "encode_batch", fail)
+        monkeypatch.setattr(EncodeTask, "run", fail)
         codes = {each.code().name if each else None for each in hostile(stubs)}
         assert "INTERNAL" in codes
         stubs.channel.close()
