@@ -22,6 +22,20 @@ def test_measures_of_a_known_autoencoder() -> None:
     assert found.dead_fraction == 0.25
     assert found.dense_fraction == 0.75
     assert found.n_nucleotides == 20
+    assert found.cut_fraction == 0.0
+
+
+def test_target_and_what_the_limit_cuts() -> None:
+    # Both features fire where both numbers are above 1; one is let through.
+    eye, one = torch.eye(2), torch.ones(2)
+    sae = Sae(eye, torch.zeros(2), eye, torch.zeros(2), 1, threshold=one)
+    rows = np.array([[2, 3], [2, 0], [0, 0.5], [3, 2]], np.float16)
+    rebuilt = np.array([[0, 3], [2, 0], [0, 0], [3, 0]], np.float16)
+    found = evaluate(sae, rows, rebuilt)
+    assert found.fvu == 0.0
+    assert found.l0 == 0.75
+    assert found.cut_fraction == pytest.approx(2 / 5)
+    assert evaluate(sae, rows).fvu > 0
 
 
 def test_components_explain_what_eigenvalues_say() -> None:

@@ -1,6 +1,7 @@
 """From tables of RNAs to a published dictionary; a failed gate publishes nothing."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,13 @@ import typer
 from typer.testing import CliRunner
 
 from ribolex.dictionary import load_dictionary
-from ribolex.errors import DictionaryExistsError
+from ribolex.errors import DictionaryExistsError, InvalidRequestError
 from ribolex.lm import LanguageModel
 from ribolex.registry import FolderRegistry
 from ribolex.rna import Rna, write_rnas
+from ribolex.trainer.begin import Target
 from ribolex.trainer.cli import register
-from ribolex.trainer.fit import FitPlan
+from ribolex.trainer.fit import FitPlan, ObjectiveName
 from ribolex.trainer.pipeline import Stage, TrainPlan, train
 from ribolex.trainer.publish import GateLimits
 
@@ -35,7 +37,7 @@ def plan(tmp_path: Path, draw_rnas: DrawRnas) -> TrainPlan:
         rnas=[tmp_path / "train.tsv.gz"],
         validation=tmp_path / "validation.tsv.gz",
         layer=1,
-        fit=FitPlan(64, 4, 20_000, batch_rows=100, learning_rate=3e-3),
+        fit=FitPlan(64, 4, 20_000, 100, objective="topk", learning_rate=3e-3),
         limits=GENEROUS,
     )
 
@@ -49,6 +51,7 @@ def test_what_passes_is_published_and_current(
     plan: TrainPlan, lm: LanguageModel, registry: FolderRegistry, tmp_path: Path
 ) -> None:
     outcome = train(plan, lm, registry, tmp_path / "work", silent)
+    assert outcome is not None
     assert outcome.ref == "test@1"
     found = registry.get("test")
     identity = found.identity
@@ -93,9 +96,48 @@ def test_failed_gate_publishes_nothing(
         }
     )
     outcome = train(strict, lm, registry, tmp_path / "work", silent)
+    assert outcome is not None
     assert outcome.ref is None
     assert [gate.metric for gate in outcome.checked.failed] == list(limits)
     assert registry.list() == []
+
+
+@pytest.mark.parametrize("objective", ["relu", "topk", "batchtopk", "matryoshka"])
+@pytest.mark.parametrize("target", ["same", "difference"])
+def test_every_objective_publishes_what_can_be_loaded(
+    plan: TrainPlan,
+    lm: LanguageModel,
+    registry: FolderRegistry,
+    tmp_path: Path,
+    objective: ObjectiveName,
+    target: Target,
+) -> None:
+    fit = replace(plan.fit, objective=objective, target=target, n_rows=4000)
+    other = None if target == "same" else 2
+    limits = replace(GENEROUS, fvu=2.0)
+    plan = replace(plan, fit=fit, target_layer=other, limits=limits)
+    outcome = train(plan, lm, registry, tmp_path / "work", silent)
+    assert outcome is not None
+    assert outcome.ref == "test@1"
+    found = registry.get("test")
+    identity = found.identity
+    assert identity.kind == ("sae" if other is None else "transcoder")
+    is_topk = objective == "topk" and other is None
+    assert identity.activation == ("topk" if is_topk else "jumprelu")
+    assert 0 <= identity.metrics["cut_fraction"] < 0.05
+    if other is None:
+        assert identity.target is None
+    else:
+        assert identity.target is not None
+        assert (identity.target.layer, identity.target.is_difference) == (2, True)
+        assert found.mean.tolist() != list(identity.standardisation.mean)
+
+
+def test_target_layer_and_target_go_together(
+    plan: TrainPlan, lm: LanguageModel, registry: FolderRegistry, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidRequestError, match="target_layer: 2"):
+        train(replace(plan, target_layer=2), lm, registry, tmp_path, silent)
 
 
 def test_the_same_seed_gives_the_same_dictionary(

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from ribolex.errors import InvalidRequestError
 from ribolex.trainer.rows import (
     ArrayRows,
+    DifferenceRows,
+    PartRows,
     PooledRows,
     Rows,
     RowSource,
@@ -161,3 +163,21 @@ def test_groups_adjoin_and_keep_the_limit(sizes: list[int], limit: int) -> None:
     assert [i for part in found for i in part] == list(range(len(sizes)))
     for part in found:
         assert len(part) == 1 or sum(sizes[i] for i in part) <= limit
+
+
+@given(st.integers(0, 30), st.integers(1, 5), st.slices(40))
+def test_parts_make_up_the_rows(n_rows: int, n: int, part: slice) -> None:
+    rows = numbered(n_rows)
+    parts = [PartRows(rows, i, n) for i in range(n)]
+    assert [p.shape for p in parts] == [(len(p), 2) for p in parts]
+    joined = np.concatenate([p[:] for p in parts])
+    np.testing.assert_array_equal(joined, rows)
+    part = slice(part.start, part.stop)
+    np.testing.assert_array_equal(parts[0][part], parts[0][:][part])
+
+
+def test_difference_is_taken_part_by_part() -> None:
+    rows = numbered(9)
+    found = DifferenceRows(rows + np.float16(2), rows)
+    assert (len(found), found.shape) == (9, (9, 2))
+    assert (found[2:5] == 2).all()

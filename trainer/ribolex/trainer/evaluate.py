@@ -36,6 +36,8 @@ class Evaluation:
     dense_fraction: float
     """Features that fire on more than a tenth of the nucleotides."""
     n_nucleotides: int
+    cut_fraction: float
+    """Of the firings that thresholds let through, those that the limit k cuts."""
 
 
 class Subspace(NamedTuple):
@@ -46,21 +48,24 @@ class Subspace(NamedTuple):
     """Orthonormal."""
 
 
-def evaluate(sae: Sae, rows: Rows) -> Evaluation:
+def evaluate(sae: Sae, rows: Rows, target: Rows | None = None) -> Evaluation:
     """Returns how well the autoencoder does on held-out rows.
 
     Args:
         sae: as exported: standardisation folded in.
         rows: at least two that differ.
+        target: what a transcoder should rebuild of each; the rows by default.
     """
-    mean, spread = _mean_and_spread(rows)
-    error = 0.0
+    target = rows if target is None else target
+    _, spread = _mean_and_spread(target)
+    error, n_cut = 0.0, 0
     fired = torch.zeros(sae.n_features, dtype=torch.int64)
     counts = torch.zeros(sae.k + 1, dtype=torch.int64)
-    for x in _parts(rows):
+    for x, y in zip(_parts(rows), _parts(target), strict=True):
         codes = sae.encode(x)
-        error += float((x - sae.decode(*codes)).square().sum())
+        error += float((y - sae.decode(*codes)).square().sum())
         fires = codes.values > 0
+        n_cut += _count_cut(sae, x[fires.all(1)])
         fired += torch.bincount(codes.indices[fires], minlength=sae.n_features)
         counts += torch.bincount(fires.sum(1), minlength=sae.k + 1)
     density = fired / len(rows)
@@ -71,6 +76,7 @@ def evaluate(sae: Sae, rows: Rows) -> Evaluation:
         dead_fraction=float((fired == 0).float().mean()),
         dense_fraction=float((density > DENSE_SHARE).float().mean()),
         n_nucleotides=len(rows),
+        cut_fraction=n_cut / max(1, n_cut + int(fired.sum())),
     )
 
 
@@ -97,6 +103,14 @@ def subspace_fvu(subspace: Subspace, rows: Rows) -> float:
         rebuilt = (moved @ subspace.directions.T) @ subspace.directions
         error += float((moved - rebuilt).square().sum())
     return error / spread
+
+
+def _count_cut(sae: Sae, full: Tensor) -> int:
+    """Returns how many more features than k would fire on rows that have k."""
+    if sae.threshold is None:
+        return 0
+    above = full @ sae.W_enc + sae.b_enc > sae.threshold
+    return int((above.sum(1) - sae.k).clamp_min(0).sum())
 
 
 def _mean_and_spread(rows: Rows) -> tuple[Tensor, float]:

@@ -307,6 +307,10 @@ def _check(source: RowSource, plan: FitPlan) -> None:
         raise InvalidRequestError(
             "target", f"{source.n_layers} layers of rows, expected {wanted}"
         )
+    if plan.orthogonality and plan.objective == "relu":
+        raise InvalidRequestError(
+            "orthogonality", f"{plan.orthogonality} with relu, expected 0"
+        )
     if plan.batch_rows % n_ranks():
         raise InvalidRequestError(
             "batch_rows", f"{plan.batch_rows} rows, expected a multiple of {n_ranks()}"

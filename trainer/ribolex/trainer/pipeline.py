@@ -3,6 +3,7 @@
 Knows nothing of the command line or of how progress is shown.
 """
 
+import hashlib
 import logging
 import shutil
 from collections.abc import Callable, Sequence
@@ -11,9 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float16
 
-from ribolex.dictionary import Identity, Standardisation, write_dictionary
+from ribolex.dictionary import Identity, Moments, Standardisation, write_dictionary
+from ribolex.dictionary.identity import Target
 from ribolex.errors import InvalidRequestError
 from ribolex.lm import Hook, LanguageModel
 from ribolex.registry import Registry
@@ -24,7 +25,8 @@ from ribolex.trainer.corpus import choose, digest, read_corpus
 from ribolex.trainer.evaluate import evaluate, fit_subspace, subspace_fvu
 from ribolex.trainer.fit import FitPlan, FitProgress, Fitted, fit
 from ribolex.trainer.publish import Checked, GateLimits, check, make_panel, publish
-from ribolex.trainer.rows import Rows
+from ribolex.trainer.ranks import n_ranks, rank
+from ribolex.trainer.rows import DifferenceRows, PartRows, Rows, open_rows
 
 log = logging.getLogger(__name__)
 
@@ -58,11 +60,35 @@ class TrainPlan:
     """Table of RNAs of other families, to measure on."""
     layer: int
     fit: FitPlan
+    """Its target says whether `target_layer` or the difference to it is rebuilt."""
+    target_layer: int | None = None
+    """Layer that a transcoder rebuilds; None for an autoencoder."""
     hook: Hook = "normed"
     n_nucleotides: int = 4_000_000
     """At most so many of the tables are used, families taken in turn."""
     licence: str = "Apache-2.0"
     limits: GateLimits = field(default_factory=GateLimits)
+
+
+class Sides(NamedTuple):
+    """Activations of one set of RNAs: what is read, and what is to be rebuilt."""
+
+    read: Activations
+    other: Activations | None
+    """Of the target layer."""
+
+    def layers(self) -> list[Rows]:
+        """Returns the rows that a fit consumes."""
+        both = self.read, self.other
+        return [side.rows for side in both if side is not None]
+
+    def target(self, plan: FitPlan) -> Rows:
+        """Returns what is to be rebuilt."""
+        if self.other is None:
+            return self.read.rows
+        if plan.target == "difference":
+            return DifferenceRows(self.other.rows, self.read.rows)
+        return self.other.rows
 
 
 class Outcome(NamedTuple):
@@ -81,38 +107,53 @@ def train(
     registry: Registry,
     workdir: Path,
     report: Report,
-) -> Outcome:
+) -> Outcome | None:
     """Makes a dictionary and publishes it if it passes every gate.
 
-    Activations stay in `workdir` and are found there by a second run; all else is
-    done anew.
+    Activations, and how far each fit is, stay in `workdir` and are found there by a
+    second run; all else is done anew. Ranks (`ranks`) fit together, each a part of the
+    rows; the first does the rest.
+
+    Returns:
+        What came of it; None on all ranks but the first.
 
     Raises:
         CorruptInputError, InvalidSequenceError: a table is not what it should be.
-        InvalidRequestError: a layer that the model does not have, or too few RNAs.
+        InvalidRequestError: a layer that the model does not have, too few RNAs, or a
+            target layer without a target or the other way round.
         DictionaryExistsError: this very dictionary was published before.
     """
+    if (plan.target_layer is None) != (plan.fit.target == "same"):
+        raise InvalidRequestError(
+            "target_layer",
+            f"{plan.target_layer} with the target {plan.fit.target!r}, expected both "
+            "for a transcoder or neither",
+        )
     longest = lm.max_nucleotides
     generator = np.random.default_rng(plan.fit.seed)
     rnas = choose(read_corpus(plan.rnas, longest), plan.n_nucleotides, generator)
     held_rnas = choose(
         read_corpus([plan.validation], longest), _HELD_OUT_NUCLEOTIDES, generator
     )
-    held_out = _cache(plan, lm, held_rnas, workdir, report, "validation").rows
-    activations = _cache(plan, lm, rnas, workdir, report, "activations")
-    if len(activations) < plan.fit.batch_rows:
+    held_out = _cache(plan, lm, held_rnas, workdir, report, "validation")
+    sides = _cache(plan, lm, rnas, workdir, report, "activations")
+    if len(sides.read) < plan.fit.batch_rows:
         raise InvalidRequestError(
             "rnas",
-            f"{len(activations)} nucleotides, expected {plan.fit.batch_rows} or more",
+            f"{len(sides.read)} nucleotides, expected {plan.fit.batch_rows} or more",
         )
-    rows = activations.rows[:]
-    fitted = _fit(plan.fit, rows, report, "fit")
-    controls = _measure_controls(plan.fit, rows, held_out, report)
+    key = f"{lm.digest} {plan.layer} {plan.target_layer} {plan.hook} {digest(rnas)}"
+    checkpoints = workdir / f"fit-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    fitted = _fit(plan.fit, sides, checkpoints, report, "fit")
+    controls = _measure_controls(plan.fit, sides, held_out, checkpoints, report)
+    if rank() > 0:
+        return None
     candidate, staged = workdir / "candidate", workdir / "staged"
     for folder in (candidate, staged):
         shutil.rmtree(folder, ignore_errors=True)
-    _export(candidate, plan, lm, rnas, activations, fitted, report)
-    checked = check(candidate, lm, held_out, plan.limits)
+    _export(candidate, plan, lm, rnas, sides.read, fitted, report)
+    target = held_out.target(plan.fit)
+    checked = check(candidate, lm, held_out.read.rows, plan.limits, target)
     for gate in checked.failed:
         log.warning(
             "gate failed: %s %.4f above %.4f", gate.metric, gate.got, gate.limit
@@ -128,40 +169,52 @@ def _cache(
     workdir: Path,
     report: Report,
     stage: str,
-) -> Activations:
+) -> Sides:
     if not rnas:
         raise InvalidRequestError(stage, "no RNA that fits the model")
 
     def progress(done: int, total: int) -> None:
         report(Stage(stage, done, total))
 
-    layers = [plan.layer]
+    target = plan.target_layer
+    layers = sorted({plan.layer, plan.layer if target is None else target})
     found = cache_activations(lm, rnas, layers, plan.hook, workdir, progress)
-    return found[plan.layer]
+    return Sides(found[plan.layer], None if target is None else found[target])
 
 
 def _fit(
-    plan: FitPlan, rows: Float16[np.ndarray, "row d_in"], report: Report, stage: str
+    plan: FitPlan, sides: Sides, checkpoints: Path, report: Report, stage: str
 ) -> Fitted:
     def progress(at: FitProgress) -> None:
         note = f"FVU {at.fvu:.3f}, {at.n_dead} dead"
         report(Stage(stage, at.step, at.n_steps, note))
 
-    return fit(rows, plan, progress)
+    mine = [PartRows(rows, rank(), n_ranks()) for rows in sides.layers()]
+    # Ranks share the file, and have devices of their own.
+    named = repr((replace(plan, device=""), n_ranks()))
+    key = hashlib.sha256(named.encode()).hexdigest()
+    file = checkpoints / f"{stage}-{key[:16]}.safetensors"
+    return fit(open_rows(mine), plan, progress, file)
 
 
 def _measure_controls(
-    plan: FitPlan,
-    rows: Float16[np.ndarray, "row d_in"],
-    held_out: Rows,
-    report: Report,
+    plan: FitPlan, sides: Sides, held_out: Sides, checkpoints: Path, report: Report
 ) -> dict[str, float]:
+    # TopK for all: what is asked is what k features with random directions can do.
     frozen = replace(
-        plan, frozen_decoder=True, n_rows=max(1, int(plan.n_rows * _CONTROL_SHARE))
+        plan,
+        objective="topk",
+        orthogonality=0.0,
+        frozen_decoder=True,
+        n_rows=max(1, int(plan.n_rows * _CONTROL_SHARE)),
     )
-    found = evaluate(_fit(frozen, rows, report, "control").sae, held_out)
+    fitted = _fit(frozen, sides, checkpoints, report, "control")
+    if rank() > 0:
+        return {}
+    target = held_out.target(plan)
+    found = evaluate(fitted.sae, held_out.read.rows, target)
     return {
-        "pca_fvu": subspace_fvu(fit_subspace(rows, plan.k), held_out),
+        "pca_fvu": subspace_fvu(fit_subspace(sides.target(plan), plan.k), target),
         "random_fvu": found.fvu,
         "random_dead_fraction": found.dead_fraction,
     }
@@ -179,24 +232,28 @@ def _export(
     def progress(done: int, total: int) -> None:
         report(Stage("annotate", done, total))
 
-    sae, moments = fitted
+    sae = fitted.sae
+    target = None
+    if plan.target_layer is not None:
+        is_difference = plan.fit.target == "difference"
+        scale = _standardisation(fitted.target_moments)
+        target = Target(plan.target_layer, is_difference, scale)
     identity = Identity(
         lm_name=lm.name,
         lm_digest=lm.digest,
         layer=plan.layer,
         hook=plan.hook,
         level="nucleotide",
-        kind="sae",
+        kind="sae" if target is None else "transcoder",
         activation=sae.architecture,
         k=sae.k,
         d_in=sae.d_in,
         n_features=sae.n_features,
-        standardisation=Standardisation(
-            tuple(moments.mean.tolist()), tuple(moments.sigma.tolist())
-        ),
+        standardisation=_standardisation(fitted.moments),
         training_data=digest(rnas),
         seed=plan.fit.seed,
         licence=plan.licence,
+        target=target,
     )
     write_dictionary(
         path,
@@ -206,3 +263,7 @@ def _export(
         features=annotate(sae, activations, rnas, progress),
         panel=make_panel(lm, sae, rnas, identity),
     )
+
+
+def _standardisation(moments: Moments) -> Standardisation:
+    return Standardisation(tuple(moments.mean.tolist()), tuple(moments.sigma.tolist()))

@@ -76,6 +76,7 @@ def check(
     lm: LanguageModel,
     held_out: Rows,
     limits: GateLimits,
+    target: Rows | None = None,
 ) -> Checked:
     """Returns what an exported dictionary measures and whether that will do.
 
@@ -84,12 +85,13 @@ def check(
         lm: the model that it was made for.
         held_out: activations of RNAs that it was not trained on.
         limits: of the gates.
+        target: what a transcoder should rebuild of each activation.
 
     Raises:
         CorruptArtefactError: the folder is no sound dictionary.
     """
     dictionary = load_dictionary(path)
-    found = evaluate(dictionary.sae, held_out)
+    found = evaluate(dictionary.sae, held_out, target)
     panel = dictionary.panel
     alone = [
         _encode(lm, dictionary.sae, [sequence], dictionary.identity)
@@ -129,6 +131,7 @@ def publish(
         "l0": evaluation.l0,
         "dead_fraction": evaluation.dead_fraction,
         "dense_fraction": evaluation.dense_fraction,
+        "cut_fraction": evaluation.cut_fraction,
         "n_nucleotides": float(evaluation.n_nucleotides),
         **controls,
     }

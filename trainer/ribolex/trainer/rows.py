@@ -80,6 +80,46 @@ class RowSource(Protocol):
         """
 
 
+class DifferenceRows:
+    """By how much the rows of one layer differ from another's. Read-only."""
+
+    def __init__(self, rows: Rows, less: Rows) -> None:
+        self._rows, self._less = rows, less
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[row, d_in]."""
+        return self._rows.shape
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, part: slice) -> Float16[np.ndarray, "_row d_in"]:
+        out: Float16[np.ndarray, "_row d_in"] = self._rows[part] - self._less[part]
+        return out
+
+
+class PartRows:
+    """The i-th of n parts of adjoining rows, of about the same size. Read-only."""
+
+    def __init__(self, rows: Rows, i: int, n: int) -> None:
+        self._rows = rows
+        self._start, stop = (len(rows) * edge // n for edge in (i, i + 1))
+        self._n_rows = stop - self._start
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[row, d_in]."""
+        return (self._n_rows, *self._rows.shape[1:])
+
+    def __len__(self) -> int:
+        return self._n_rows
+
+    def __getitem__(self, part: slice) -> Float16[np.ndarray, "_row d_in"]:
+        start, stop, _ = part.indices(self._n_rows)
+        return self._rows[self._start + start : self._start + max(start, stop)]
+
+
 class Pool(NamedTuple):
     """Rows that are in memory together, and are mixed."""
 

@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -52,6 +52,30 @@ def train(
     layer: Annotated[
         int, typer.Option(help="Layer to read, from 1; 0 for the middle one.")
     ] = 0,
+    target_layer: Annotated[
+        int,
+        typer.Option(help="Make a transcoder that rebuilds this layer instead; 0: no."),
+    ] = 0,
+    difference: Annotated[
+        bool,
+        typer.Option(
+            "--difference",
+            help="Of --target-layer, rebuild by how much it differs from --layer.",
+        ),
+    ] = False,
+    objective: Annotated[
+        Literal["relu", "topk", "batchtopk", "matryoshka"],
+        typer.Option(
+            help="What is minimised; docs/training.md compares them. All but relu "
+            "fire --k features a nucleotide in the mean."
+        ),
+    ] = "batchtopk",
+    orthogonality: Annotated[
+        float, typer.Option(help="Weight of the OrtSAE penalty; not with relu.")
+    ] = 0.0,
+    l1: Annotated[
+        float, typer.Option(help="Weight of the L1 penalty, with relu only.")
+    ] = 3e-3,
     features: Annotated[
         int, typer.Option(help="Features to learn; 0 to go by --expansion.")
     ] = 0,
@@ -69,7 +93,10 @@ def train(
     batch_rows: Annotated[int, typer.Option(help="Nucleotides a step.")] = 1024,
     learning_rate: Annotated[
         float,
-        typer.Option(help="Peak of the rate; 0 for 4.4e-4 / sqrt(features / 2^14)."),
+        typer.Option(
+            help="Peak of the rate; 0 for 4.4e-4 / sqrt(features / 2^14), or 1e-3 "
+            "with relu."
+        ),
     ] = 0.0,
     licence: Annotated[
         str, typer.Option(help="Licence to publish under, an SPDX expression.")
@@ -85,7 +112,8 @@ def train(
     Caches activations, fits, describes the features, measures.
 
     Prints what was measured on RNAs of families that it never saw, beside controls.
-    Exits with 1, and publishes nothing, if a gate fails.
+    Exits with 1, and publishes nothing, if a gate fails. A run that was killed goes on
+    where it was. Started by torchrun, several processes fit together.
     """
     import torch
 
@@ -94,40 +122,52 @@ def train(
     from ribolex.trainer.fit import FitPlan
     from ribolex.trainer.pipeline import TrainPlan
     from ribolex.trainer.pipeline import train as run
+    from ribolex.trainer.ranks import joined_ranks, rank
 
     logging.basicConfig(level=logging.WARNING)
     if threads:
         torch.set_num_threads(threads)
     tables = _tables(corpus, rnas, validation)
     store = open_registry(registry)
-    model = load_lm(lm, device=device)
-    plan = TrainPlan(
-        name=name,
-        rnas=tables[0],
-        validation=tables[1],
-        layer=layer or (model.config.n_layers + 1) // 2,
-        n_nucleotides=nucleotides,
-        licence=licence,
-        fit=FitPlan(
-            n_features=features or expansion * model.config.d_model,
-            k=k,
-            n_rows=tokens,
-            batch_rows=batch_rows,
-            learning_rate=learning_rate or None,
-            seed=seed,
-            device=device,
-        ),
-    )
-    console = Console()
-    columns = (
-        TextColumn("{task.description:<12}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    with Progress(*columns, console=console) as bars:
-        outcome = run(plan, model, store, workdir, _Stages(bars).show)
+    target: Literal["same", "layer", "difference"] = "same"
+    if target_layer:
+        target = "difference" if difference else "layer"
+    with joined_ranks(device) as place:
+        model = load_lm(lm, device=place)
+        plan = TrainPlan(
+            name=name,
+            rnas=tables[0],
+            validation=tables[1],
+            layer=layer or (model.config.n_layers + 1) // 2,
+            target_layer=target_layer or None,
+            n_nucleotides=nucleotides,
+            licence=licence,
+            fit=FitPlan(
+                n_features=features or expansion * model.config.d_model,
+                k=k,
+                objective=objective,
+                target=target,
+                orthogonality=orthogonality,
+                l1=l1,
+                n_rows=tokens,
+                batch_rows=batch_rows,
+                learning_rate=learning_rate or None,
+                seed=seed,
+                device=place,
+            ),
+        )
+        console = Console()
+        columns = (
+            TextColumn("{task.description:<12}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(*columns, console=console, disable=rank() > 0) as bars:
+            outcome = run(plan, model, store, workdir, _Stages(bars).show)
+    if outcome is None:  # the first process says it
+        return
     console.print(_table(outcome))
     if outcome.ref is None:
         console.print("not published: a gate failed")
