@@ -3,6 +3,7 @@
 import logging
 import re
 import socket
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -121,6 +122,33 @@ def test_sequences_are_counted_measured_and_refused_by_reason(
     assert used["ribolex_sequence_nucleotides_sum"] == 3 * 7 + 7
     assert (used["ribolex_collections"], used["ribolex_index_codes"]) == (1, 1)
     assert used["ribolex_ready"] == 1
+
+
+def test_batches_are_measured_and_who_left_is_counted(
+    own_server: OwnServer, http_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = EncodeTask.run
+
+    def slow(*args: Any) -> Any:
+        time.sleep(0.3)
+        return run(*args)
+
+    monkeypatch.setattr(EncodeTask, "run", slow)
+    with own_server(http_port=http_port) as address:
+        stubs = connect(address)
+        with pytest.raises(grpc.RpcError):
+            stubs.encoder.Encode(pb.EncodeRequest(sequences=["GGG"]), timeout=0.1)
+        stubs.encoder.Encode(pb.EncodeRequest(sequences=["ACGU"]))
+        found = scrape(http_port)
+        stubs.channel.close()
+    reasons = ("cancelled", "expired")
+    left = [found[f'ribolex_dropped_requests_total{{reason="{r}"}}'] for r in reasons]
+    assert sum(left) == 1
+    assert found["ribolex_batch_tokens_sum"] >= 4 + 2
+    assert found["ribolex_queue_seconds_count"] == 1
+    n_batches = found["ribolex_batch_windows_count"]
+    assert found['ribolex_stage_seconds_count{stage="compute"}'] == n_batches
+    assert found['ribolex_stage_seconds_sum{stage="compute"}'] >= 0.3
 
 
 def test_probes_tell_alive_and_ready(own_server: OwnServer, http_port: int) -> None:

@@ -23,6 +23,7 @@ from ribolex.server.auth import Auth
 from ribolex.server.calls import CallInterceptor
 from ribolex.server.dictionaries import Dictionaries, choose_default
 from ribolex.server.engine.front import Engine
+from ribolex.server.engine.observer import BatchDone, Observer
 from ribolex.server.engine.plan import Lane
 from ribolex.server.engine.queue import Limits
 from ribolex.server.follow import follow
@@ -239,6 +240,22 @@ async def _following(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def _observer(metrics: Metrics) -> Observer:
+    """Returns what has the engine's work counted."""
+
+    def count(batch: BatchDone) -> None:
+        metrics.batch_windows.observe(batch.n_windows)
+        metrics.batch_tokens.observe(batch.n_tokens)
+        metrics.stage_seconds.labels("prepare").observe(batch.prepare_s)
+        metrics.stage_seconds.labels("compute").observe(batch.compute_s)
+
+    return Observer(
+        count,
+        lambda reason: metrics.dropped_requests.labels(reason).inc(),
+        metrics.failed_batches.inc,
+    )
+
+
 def _readings(backend: Backend) -> list[Reading]:
     """Returns what can be looked up about a loaded server."""
     lm, room, store = backend.lm, backend.room, backend.collections
@@ -307,7 +324,12 @@ async def _load(settings: ServerSettings, metrics: Metrics) -> Backend:
     )
     backend = Backend(
         lm,
-        Engine(lm, limits, max_nucleotides=settings.max_nucleotides),
+        Engine(
+            lm,
+            limits,
+            max_nucleotides=settings.max_nucleotides,
+            observer=_observer(metrics),
+        ),
         dictionaries,
         collections,
         settings.max_sequences,

@@ -84,6 +84,32 @@ class Metrics:
             "Variance that codes leave unexplained, of each sequence encoded.",
             buckets=_FRACTIONS, registry=registry,
         )  # fmt: skip
+        self.queue_seconds = Histogram(
+            "ribolex_queue_seconds", "How long sequences of a request waited.",
+            buckets=_SECONDS, registry=registry,
+        )  # fmt: skip
+        self.stage_seconds = Histogram(
+            "ribolex_stage_seconds", "How long a batch took, by stage.", ["stage"],
+            buckets=_SECONDS, registry=registry,
+        )  # fmt: skip
+        self.batch_tokens = Histogram(
+            "ribolex_batch_tokens", "Tokens of a batch.",
+            buckets=_TOKENS, registry=registry,
+        )  # fmt: skip
+        self.batch_windows = Histogram(
+            "ribolex_batch_windows", "Sequences, or windows of long ones, of a batch.",
+            buckets=_ROWS, registry=registry,
+        )  # fmt: skip
+        self.failed_batches = Counter(
+            "ribolex_failed_batches", "Batches, or parts, that failed for good.",
+            registry=registry,
+        )  # fmt: skip
+        self.dropped_requests = Counter(
+            "ribolex_dropped_requests", "Callers that left, or were late, unanswered.",
+            ["reason"], registry=registry,
+        )  # fmt: skip
+        for reason in ("cancelled", "expired"):
+            self.dropped_requests.labels(reason)
         self.reload_failures = Counter(
             "ribolex_reload_failures",
             "Changed files (tokens, certificates) that could not be taken.",

@@ -14,6 +14,7 @@ from typing import Generic, NamedTuple, TypeVar
 from ribolex.errors import InvalidRequestError, NotReadyError, OverloadedError
 from ribolex.lm import LanguageModel
 from ribolex.server.engine.encoding import read_sequence
+from ribolex.server.engine.observer import Observer
 from ribolex.server.engine.plan import Lane
 from ribolex.server.engine.queue import Limits, Queue
 from ribolex.server.engine.rate import Rate
@@ -24,6 +25,8 @@ from ribolex.server.engine.worker import Worker
 _LOG = logging.getLogger(__name__)
 
 Outcome = TypeVar("Outcome")
+
+_NOBODY = Observer()
 
 _CHECKED_HERE = 4096
 """Letters that are checked on the event loop: in less time than it takes to hand them
@@ -77,17 +80,25 @@ class Engine:
     """
 
     def __init__(
-        self, lm: LanguageModel, limits: Limits, *, max_nucleotides: int
+        self,
+        lm: LanguageModel,
+        limits: Limits,
+        *,
+        max_nucleotides: int,
+        observer: Observer = _NOBODY,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._room = asyncio.Event()
+        self._observer = observer
         self._patience = {lane: asyncio.Lock() for lane in Lane}
         self.max_nucleotides = min(max_nucleotides, longest_within(limits.max_tokens))
         self.max_tokens = limits.max_tokens
         self.died = asyncio.Event()
         self.queue = Queue(limits, Rate())
         self.queue.watch(lambda: self._tell(self._wake))
-        self._worker = Worker(lm, self.queue, lambda: self._tell(self.died.set))
+        self._worker = Worker(
+            lm, self.queue, lambda: self._tell(self.died.set), observer
+        )
         self._worker.start()
 
     async def compute(self, order: Order[Outcome]) -> Answer[Outcome]:
@@ -150,7 +161,11 @@ class Engine:
             async with asyncio.timeout(left_s):
                 await self._admit(ticket, is_patient)
                 return await asyncio.wrap_future(ticket.future)
+        except asyncio.CancelledError:
+            self._observer.on_drop("cancelled")
+            raise
         except TimeoutError:
+            self._observer.on_drop("expired")
             raise TimeoutError("the deadline passed in the queue") from None
 
     async def _admit(self, ticket: Ticket[Outcome], is_patient: bool) -> None:

@@ -16,6 +16,7 @@ from ribolex.errors import NotReadyError
 from ribolex.lm import LanguageModel
 from ribolex.lm.inference import Laid
 from ribolex.server.engine.handover import Handover
+from ribolex.server.engine.observer import BatchDone, Observer
 from ribolex.server.engine.queue import Queue
 from ribolex.server.engine.task import lay_out
 from ribolex.server.engine.ticket import Computed, Entry, Spent
@@ -59,6 +60,7 @@ class Worker:
         lm: LanguageModel,
         queue: Queue,
         on_death: Callable[[], None],
+        observer: Observer,
     ) -> None:
         """Sets it up.
 
@@ -66,10 +68,12 @@ class Worker:
             lm: to be used by nobody else.
             queue: to be taken from by nobody else.
             on_death: called, from any thread, if it ends before it is told to.
+            observer: told of batches and failures.
         """
         self._lm = lm
         self._queue = queue
         self._on_death = on_death
+        self._observer = observer
         self._handover: Handover[Prepared] = Handover()
         # Daemons: a device that hangs is not to keep the process from ending.
         self._threads = [
@@ -182,6 +186,8 @@ class Worker:
         compute_s = time.monotonic() - begun_s
         if n_done:
             self._queue.rate.note(n_done, compute_s)
+            done = BatchDone(len(batch.entries), n_done, batch.prepare_s, compute_s)
+            self._observer.on_batch(done)
         _LOG.debug("batch done, n_tokens %d, compute_s %.4f", n_done, compute_s)
 
     def _try(
@@ -225,6 +231,7 @@ class Worker:
         self._queue.finish(flight, Computed(outcome, flight.batches, time.monotonic()))
 
     def _give_up(self, entries: list[Entry], error: Exception) -> None:
+        self._observer.on_failure()
         log_fault(_LOG, "windows failed", error, n_windows=len(entries))
         if isinstance(error, _OUT_OF_MEMORY):
             error = NotReadyError("out of memory")

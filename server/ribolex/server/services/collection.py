@@ -19,7 +19,7 @@ from ribolex.server.engine.ticket import Spent
 from ribolex.server.index.collection import Collection, Hit, Query
 from ribolex.server.index.records import PooledCode
 from ribolex.server.services.gate import Backend, Gate, deadline_of
-from ribolex.server.services.outcomes import count_outcomes
+from ribolex.server.services.outcomes import count_answer
 from ribolex.server.services.upsert import Upsert
 from ribolex.v1 import codes_pb2, collection_pb2, collection_pb2_grpc
 
@@ -205,7 +205,7 @@ async def _encode(
         where=lambda _: "sequence",
     )
     answer = await backend.engine.compute(order)
-    count_outcomes(backend.metrics, answer.outcomes)
+    count_answer(backend.metrics, answer)
     (outcome,) = answer.outcomes
     if not isinstance(outcome, Encoding):
         raise outcome

@@ -17,7 +17,7 @@ from ribolex.server.engine.encoding import EncodeTask
 from ribolex.server.engine.front import Order
 from ribolex.server.engine.plan import Lane
 from ribolex.server.services.gate import Backend, Gate, deadline_of
-from ribolex.server.services.outcomes import count_outcomes
+from ribolex.server.services.outcomes import count_answer
 from ribolex.server.services.streaming import in_order, until_drained
 from ribolex.v1 import encoder_pb2, encoder_pb2_grpc
 
@@ -86,6 +86,7 @@ class EncoderService(encoder_pb2_grpc.EncoderServiceServicer):
                 lane=Lane.BULK if request.bulk else Lane.INTERACTIVE,
             )
             answer = await backend.engine.compute(order)
+            count_answer(backend.metrics, answer)
             total_s = time.monotonic() - begun_s
             for response in encode_embeddings(answer, view, backend.lm, total_s):
                 yield response
@@ -113,7 +114,7 @@ class EncoderService(encoder_pb2_grpc.EncoderServiceServicer):
             is_patient=is_patient,
         )
         answer = await backend.engine.compute(order)
-        count_outcomes(backend.metrics, answer.outcomes)
+        count_answer(backend.metrics, answer)
         total_s = time.monotonic() - begun_s
         response = encode_answer(answer, options, found.dictionary, total_s)
         convert.check_size(

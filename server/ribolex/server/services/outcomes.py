@@ -3,21 +3,21 @@
 Knows what encodings tell of themselves; nothing of messages.
 """
 
-from collections.abc import Iterable
+from typing import Any
 
 from ribolex.errors import InvalidRequestError
 from ribolex.server.engine.encoding import Encoding
+from ribolex.server.engine.front import Answer
 from ribolex.server.metrics import Metrics
 from ribolex.server.status import reason_of
 
 
-def count_outcomes(
-    metrics: Metrics, outcomes: Iterable[Encoding | InvalidRequestError]
-) -> None:
-    """Counts refusals by their reason; notes length and FVU of what was encoded."""
-    for outcome in outcomes:
+def count_answer(metrics: Metrics, answer: Answer[Any]) -> None:
+    """Counts refusals by their reason; notes waits, lengths and FVUs."""
+    metrics.queue_seconds.observe(answer.queue_s)
+    for outcome in answer.outcomes:
         if isinstance(outcome, InvalidRequestError):
             metrics.rejected_sequences.labels(reason_of(outcome).lower()).inc()
-        else:
+        elif isinstance(outcome, Encoding):
             metrics.sequence_nucleotides.observe(len(outcome.codes))
             metrics.fvu.observe(outcome.fvu)

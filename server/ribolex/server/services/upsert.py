@@ -21,7 +21,7 @@ from ribolex.server.engine.ticket import Spent
 from ribolex.server.index.collection import Encoded
 from ribolex.server.index.intake import check_rna
 from ribolex.server.services.gate import Backend
-from ribolex.server.services.outcomes import count_outcomes
+from ribolex.server.services.outcomes import count_answer
 from ribolex.server.services.streaming import in_order, until_drained
 from ribolex.v1 import collection_pb2
 
@@ -149,7 +149,7 @@ class Upsert:
             where=lambda i: f"rnas[{part.in_message + sound[i]}].sequence",
         )
         answer = await self._backend.engine.compute(order)
-        count_outcomes(self._backend.metrics, answer.outcomes)
+        count_answer(self._backend.metrics, answer)
         ready = []
         for place, structure, sequence, outcome in zip(
             sound, structures, answer.sequences, answer.outcomes, strict=True
