@@ -47,7 +47,9 @@ UNKNOWN_LICENCE = "NOASSERTION"
 """What SPDX calls a licence that nobody stated."""
 
 _COMPARED_ROWS, _MEASURED_ROWS, _TRIED_ROWS = 2048, 16_384, 1024
-_POOR_FVU, _BETTER = 0.8, 0.8
+_BETTER, _NOTABLY = 0.8, 0.05
+"""Another place, or a decoder the other way round, is better whose FVU is below this
+share of the own, and by this much."""
 _CROWDED = 0.1
 
 
@@ -104,7 +106,7 @@ def import_dictionary(
     x, y = _rows(sample.x), None if sample.y is None else _rows(sample.y)
     # A transcoder's error is of its target; without one there is only its own input.
     free = measure(source.sae, x, y)
-    if free.turned_fvu is not None and free.turned_fvu < _BETTER * free.fvu:
+    if free.turned_fvu is not None and _is_better(free.turned_fvu, free.fvu):
         message = f"the decoder is transposed: FVU {free.fvu:.3g}, the other way round"
         message = f"{message} {free.turned_fvu:.3g}"
         raise CorruptInputError(source.files[-1], message)
@@ -200,7 +202,7 @@ def _warnings(
             f"{found.l0:.2g} features fire on a nucleotide; usual causes: another "
             "layer or hook, a scale left out"
         )
-    if found.fvu > _POOR_FVU and sample.activations is not None:
+    if sample.activations is not None:
         yield from _better_places(source, sample, lm, plan, sae)
 
 
@@ -224,8 +226,15 @@ def _better_places(
             x = np.concatenate([each[layer] for each in found]).astype(np.float32)
             scores[layer, hook] = measure(sae, torch.from_numpy(x)).fvu
     (layer, hook), best = min(scores.items(), key=lambda score: score[1])
-    if best < _BETTER * scores[plan.place.layer, plan.place.hook]:
-        yield f"layer {layer}, hook {hook}, fits better: FVU {best:.3g}"
+    own = scores[plan.place.layer, plan.place.hook]
+    if _is_better(best, own):
+        yield (
+            f"layer {layer}, hook {hook}, fits better: FVU {best:.3g}, here {own:.3g}"
+        )
+
+
+def _is_better(fvu: float, own: float) -> bool:
+    return fvu < min(_BETTER * own, own - _NOTABLY)
 
 
 def _identity(
