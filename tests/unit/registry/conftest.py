@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from redis import Redis
+from tests.unit.registry import publishers
 from tests.valkey import Valkey, running_valkey
 
 from ribolex.dictionary import (
@@ -46,6 +47,13 @@ def stage(path: Path, seed: int, name: str = "demo") -> Path:
         ),
     )  # fmt: skip
     return path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _publishers(request: pytest.FixtureRequest) -> None:
+    """Lets the processes of the crash tests load while other tests run."""
+    if any("test_crash" in item.nodeid for item in request.session.items):
+        publishers.prepare()
 
 
 @pytest.fixture
