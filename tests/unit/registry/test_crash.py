@@ -145,7 +145,7 @@ def test_racing_publishers_lose_nothing(url: str | None, tmp_path: Path) -> None
             process.join()
             assert process.exitcode == 0
     refs = [line[1] for lines in said for line in lines if line[0] == "published"]
-    assert sorted(refs) == sorted(f"demo@{n + 1}" for n in range(len(staged)))
+    assert len(refs) == len(staged)
     check_all(registry, root, refs)
     moves = dict(line[1:] for lines in said for line in lines if line[0] == "moved")
     n_moved = sum(line[0] == "moved" for lines in said for line in lines)
