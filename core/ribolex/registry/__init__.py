@@ -3,7 +3,8 @@
 A version is immutable and never reused; which one is current is a pointer that moves
 apart from publishing. Who serves follows the events. `Registry` says what any of them
 does; `FolderRegistry` needs nothing but a folder, `RedisRegistry` serves
-several machines. `open_registry` takes what a user writes.
+several machines. `open_registry` takes what a user writes. `open_requests` gives what
+is asked for of the trainer beside one.
 
 The names are loaded when they are asked for: `cli` is here, and must start without
 PyTorch.
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ribolex.registry.folder import FolderRegistry
-    from ribolex.registry.opening import open_registry
+    from ribolex.registry.opening import open_registry, open_requests
     from ribolex.registry.protocol import (
         Entry,
         Event,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         parse_ref,
     )
     from ribolex.registry.redis_registry import RedisRegistry
+    from ribolex.registry.requests import Requests, TrainRequest
 
 __all__ = [
     "Entry",
@@ -34,7 +36,10 @@ __all__ = [
     "RedisRegistry",
     "Ref",
     "Registry",
+    "Requests",
+    "TrainRequest",
     "open_registry",
+    "open_requests",
     "parse_pinned",
     "parse_ref",
 ]
@@ -42,7 +47,10 @@ __all__ = [
 _ELSEWHERE = {
     "FolderRegistry": "folder",
     "RedisRegistry": "redis_registry",
+    "Requests": "requests",
+    "TrainRequest": "requests",
     "open_registry": "opening",
+    "open_requests": "opening",
 }
 
 

@@ -1,12 +1,16 @@
 """From what a user writes to the registry meant: a folder, Redis, or the box."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode
 
 from ribolex.errors import InvalidRequestError
 from ribolex.registry.folder import FolderRegistry
 from ribolex.registry.protocol import Registry
 from ribolex.registry.store import FolderStore, Store
+
+if TYPE_CHECKING:
+    from ribolex.registry.requests import Requests
 
 BUNDLED = "bundled"
 """Stands for the dictionaries that come in the box."""
@@ -32,6 +36,38 @@ def open_registry(text: str) -> Registry:
         return FolderRegistry(dictionaries_path())
     if "://" not in text:
         return FolderRegistry(Path(text))
+    url, artefacts = _split(text)
+    if not artefacts:
+        raise InvalidRequestError(
+            "registry", "a Redis keeps no files, expected ?artefacts=FOLDER at its end"
+        )
+    from ribolex.registry.redis_registry import RedisRegistry
+
+    return RedisRegistry(url, _open_store(artefacts))
+
+
+def open_requests(text: str) -> "Requests":
+    """Returns the requests that are kept beside a registry.
+
+    Args:
+        text: as `open_registry` takes it; of a Redis, artefacts are not needed.
+
+    Raises:
+        InvalidRequestError: the text is another URL, or the registry in the box.
+    """
+    if text == BUNDLED:
+        raise InvalidRequestError(
+            "registry", "the one in the box takes no requests, expected your own"
+        )
+    from ribolex.registry.requests import FolderRequests, RedisRequests
+
+    if "://" not in text:
+        return FolderRequests(Path(text))
+    return RedisRequests(_split(text)[0])
+
+
+def _split(text: str) -> tuple[str, str]:
+    """Returns the URL of a Redis, and where the files are; "" if it does not say."""
     address, _, query = text.partition("?")
     options = dict(parse_qsl(query))
     artefacts = options.pop(_ARTEFACTS, "")
@@ -40,13 +76,7 @@ def open_registry(text: str) -> Registry:
         raise InvalidRequestError(
             "registry", f"{scheme}:// is none, expected a path or redis://"
         )
-    if not artefacts:
-        raise InvalidRequestError(
-            "registry", "a Redis keeps no files, expected ?artefacts=FOLDER at its end"
-        )
-    from ribolex.registry.redis_registry import RedisRegistry
-
-    return RedisRegistry(f"{address}?{urlencode(options)}", _open_store(artefacts))
+    return f"{address}?{urlencode(options)}", artefacts
 
 
 def _open_store(text: str) -> Store:
