@@ -24,9 +24,9 @@ from scipy import sparse
 
 import ribolex_bundle
 from ribolex.dictionary import Dictionary, SequenceCode
+from ribolex.registry import open_registry
 from ribolex.rna import Rna, read_rnas
 from ribolex.server.convert.codes import decode_codes
-from ribolex.server.dictionaries import registry_at
 from ribolex.server.index.measure import SearchMeasure
 from ribolex.server.index.records import PooledCode
 from ribolex.v1 import codes_pb2, collection_pb2, encoder_pb2
@@ -184,7 +184,7 @@ def main() -> None:
         size_bytes = sum(
             file.stat().st_size for file in Path(folder, "data").rglob("*.sqlite3")
         )
-    dictionary = registry_at(options.registry).get(f"{ref.name}@{ref.version}")
+    dictionary = open_registry(options.registry).get(f"{ref.name}@{ref.version}")
     figures = {
         "encode_nucleotides_per_s": n_nucleotides / encode_s,
         "encode_rnas_per_s": len(rnas) / encode_s,

@@ -132,20 +132,20 @@ def encode_windows(
         ks: features kept for each nucleotide of each of them.
     """
     layer, hook = dictionary.identity.layer, dictionary.identity.hook
+    pieces = [piece for batch in laid for piece in batch.pieces]
+    lengths = [piece.kept.stop - piece.kept.start for piece in pieces]
+    edges = np.cumsum([0, *lengths]).tolist()
     parts: dict[int, Part] = {}
     with torch.inference_mode():
-        for batch in laid:
-            x = lm.read(batch, [layer], hook)[layer]
-            top = dictionary.sae.encode(x)
-            members = [piece.member for piece in batch.pieces]
-            lengths = [piece.kept.stop - piece.kept.start for piece in batch.pieces]
-            edges = np.cumsum([0, *lengths]).tolist()
-            for k in {ks[member] for member in members}:
-                codes, squared = _cut(dictionary, x, top, k, lengths)
-                for place, member in enumerate(members):
-                    if ks[member] == k:
-                        own = codes.slice(edges[place], edges[place + 1])
-                        parts[member] = Part(own, squared[:, place])
+        # Together: one product with the dictionary, and one copy back.
+        x = torch.cat([lm.read(batch, [layer], hook)[layer] for batch in laid])
+        top = dictionary.sae.encode(x)
+        for k in set(ks):
+            codes, squared = _cut(dictionary, x, top, k, lengths)
+            for place, (member, _, _) in enumerate(pieces):
+                if ks[member] == k:
+                    own = codes.slice(edges[place], edges[place + 1])
+                    parts[member] = Part(own, squared[:, place])
     return [parts[member] for member in range(len(ks))]
 
 
