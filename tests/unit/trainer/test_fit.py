@@ -19,7 +19,9 @@ from safetensors.torch import load_file
 from ribolex.dictionary import Sae
 from ribolex.errors import CorruptArtefactError, InvalidRequestError
 from ribolex.trainer.begin import Target, geometric_median, measure_scales
-from ribolex.trainer.evaluate import evaluate
+from ribolex.trainer.evaluation.reconstruction import (
+    measure_reconstruction as evaluate,
+)
 from ribolex.trainer.fit import FitPlan, FitProgress, ObjectiveName, fit
 from ribolex.trainer.rows import ArrayRows, Batch
 

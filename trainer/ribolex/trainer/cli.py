@@ -4,6 +4,7 @@ import typer
 
 from ribolex.registry.cli import dictionaries_group
 from ribolex.trainer.commands.corpus import build, show
+from ribolex.trainer.commands.evaluate import evaluate
 from ribolex.trainer.commands.interchange import export, import_
 from ribolex.trainer.commands.pretrain import pretrain
 from ribolex.trainer.commands.score_lm import score_lm
@@ -16,6 +17,7 @@ def register(app: typer.Typer) -> None:
     corpus.command()(build)
     corpus.command()(show)
     app.add_typer(corpus, name="corpus", help="Make corpora of RNAs, look at them.")
+    app.command()(evaluate)
     app.command()(pretrain)
     app.command()(score_lm)
     app.command()(train)

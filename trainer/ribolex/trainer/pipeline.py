@@ -13,7 +13,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ribolex.dictionary import Identity, Moments, Standardisation, write_dictionary
+from ribolex.dictionary import (
+    Identity,
+    Moments,
+    Sae,
+    Standardisation,
+    load_dictionary,
+    write_dictionary,
+)
 from ribolex.dictionary.identity import Target
 from ribolex.errors import InvalidRequestError
 from ribolex.lm import Hook, LanguageModel
@@ -22,7 +29,14 @@ from ribolex.rna import Rna
 from ribolex.trainer.activations import Activations, cache_activations
 from ribolex.trainer.annotate import annotate
 from ribolex.trainer.corpus import choose, digest, read_corpus
-from ribolex.trainer.evaluate import evaluate, fit_subspace, subspace_fvu
+from ribolex.trainer.evaluation import (
+    RANDOM_DECODER,
+    EvaluationPlan,
+    FittedControl,
+    Sample,
+    measure,
+    split,
+)
 from ribolex.trainer.fit import FitPlan, FitProgress, Fitted, fit
 from ribolex.trainer.publish import Checked, GateLimits, check, make_panel, publish
 from ribolex.trainer.ranks import n_ranks, rank
@@ -68,6 +82,7 @@ class TrainPlan:
     """At most so many of the tables are used, families taken in turn."""
     licence: str = "Apache-2.0"
     limits: GateLimits = field(default_factory=GateLimits)
+    evaluation: EvaluationPlan = field(default_factory=EvaluationPlan)
 
 
 class Sides(NamedTuple):
@@ -95,8 +110,6 @@ class Outcome(NamedTuple):
     """What came of a run."""
 
     checked: Checked
-    controls: dict[str, float]
-    """"pca_fvu", "random_fvu" and "random_dead_fraction"."""
     ref: str | None
     """The published dictionary; None if a gate failed."""
 
@@ -145,21 +158,36 @@ def train(
     key = f"{lm.digest} {plan.layer} {plan.target_layer} {plan.hook} {digest(rnas)}"
     checkpoints = workdir / f"fit-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     fitted = _fit(plan.fit, sides, checkpoints, report, "fit")
-    controls = _measure_controls(plan.fit, sides, held_out, checkpoints, report)
+    control = _fit_control(plan.fit, sides, checkpoints, report)
     if rank() > 0:
         return None
     candidate, staged = workdir / "candidate", workdir / "staged"
     for folder in (candidate, staged):
         shutil.rmtree(folder, ignore_errors=True)
     _export(candidate, plan, lm, rnas, sides.read, fitted, report)
-    target = held_out.target(plan.fit)
-    checked = check(candidate, lm, held_out.read.rows, plan.limits, target)
+    dictionary = load_dictionary(candidate)
+
+    def note(stage: str, done: int, total: int) -> None:
+        report(Stage(stage, done, total))
+
+    samples = split(
+        Sample(held_rnas, held_out.read, held_out.target(plan.fit)),
+        plan.evaluation,
+        Sample(rnas, sides.read, sides.target(plan.fit)),
+    )
+    controls = [FittedControl(*control, samples)]
+    found = measure(dictionary, lm, samples, controls, None, plan.evaluation, note)
+    checked = check(dictionary, lm, found, plan.limits)
     for gate in checked.failed:
         log.warning(
-            "gate failed: %s %.4f above %.4f", gate.metric, gate.got, gate.limit
+            "gate failed metric=%s got=%.4f limit=%g bound=%s",
+            gate.metric,
+            gate.got,
+            gate.limit,
+            gate.bound,
         )
-    ref = None if checked.failed else publish(checked, controls, staged, registry)
-    return Outcome(checked, controls, ref)
+    ref = None if checked.failed else publish(checked, staged, registry)
+    return Outcome(checked, ref)
 
 
 def _cache(
@@ -197,9 +225,9 @@ def _fit(
     return fit(open_rows(mine), plan, progress, file)
 
 
-def _measure_controls(
-    plan: FitPlan, sides: Sides, held_out: Sides, checkpoints: Path, report: Report
-) -> dict[str, float]:
+def _fit_control(
+    plan: FitPlan, sides: Sides, checkpoints: Path, report: Report
+) -> tuple[str, str, int, Sae]:
     # TopK for all: what is asked is what k features with random directions can do.
     frozen = replace(
         plan,
@@ -208,16 +236,8 @@ def _measure_controls(
         frozen_decoder=True,
         n_rows=max(1, int(plan.n_rows * _CONTROL_SHARE)),
     )
-    fitted = _fit(frozen, sides, checkpoints, report, "control")
-    if rank() > 0:
-        return {}
-    target = held_out.target(plan)
-    found = evaluate(fitted.sae, held_out.read.rows, target)
-    return {
-        "pca_fvu": subspace_fvu(fit_subspace(sides.target(plan), plan.k), target),
-        "random_fvu": found.fvu,
-        "random_dead_fraction": found.dead_fraction,
-    }
+    sae = _fit(frozen, sides, checkpoints, report, "control").sae
+    return *RANDOM_DECODER, frozen.n_rows, sae
 
 
 def _export(

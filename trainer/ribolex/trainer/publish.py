@@ -1,10 +1,10 @@
 """From a trained autoencoder to a published dictionary, if it passes every gate.
 
-Gates look at the exported folder, read back as a server would, not at what was in
-memory. Knows nothing of how the autoencoder was trained.
+Gates look at what the exported folder measures, read back as a server would, not at
+what was in memory. Knows nothing of how the autoencoder was trained.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -19,15 +19,15 @@ from ribolex.dictionary import (
     Identity,
     Panel,
     Sae,
-    load_dictionary,
     write_dictionary,
 )
+from ribolex.dictionary.artefact import CARD_FILE, EVALUATION_FILE
+from ribolex.dictionary.identity import Bound
 from ribolex.lm import LanguageModel
 from ribolex.registry import Registry, parse_ref
 from ribolex.rna import Rna
 from ribolex.trainer.corpus import choose
-from ribolex.trainer.evaluate import Evaluation, evaluate
-from ribolex.trainer.rows import Rows
+from ribolex.trainer.evaluation import Evaluation, write_card
 
 _PANEL_NUCLEOTIDES = 2000
 _PANEL_LONGEST = 200
@@ -35,13 +35,20 @@ _PANEL_LONGEST = 200
 
 @dataclass(frozen=True, slots=True)
 class GateLimits:
-    """What a dictionary may measure at most on held-out RNAs."""
+    """What a dictionary must measure on held-out RNAs; None leaves a gate out."""
 
-    fvu: float = 0.5
-    dead_fraction: float = 0.5
-    dense_fraction: float = 0.05
-    panel_differing: float = 0.005
-    """Share of the panel's firings that a second encoding does not find."""
+    fvu: float | None = 0.5
+    """At most."""
+    dead_fraction: float | None = 0.5
+    """At most."""
+    dense_fraction: float | None = 0.05
+    """At most."""
+    cap_cut: float | None = 0.05
+    """At most; of dictionaries with thresholds."""
+    loss_recovered: float | None = 0.5
+    """At least; of dictionaries of nucleotides. The one in the box has 0.63."""
+    panel_differing: float | None = 0.005
+    """At most: share of the panel's firings that a second encoding does not find."""
 
 
 class Checked(NamedTuple):
@@ -72,44 +79,43 @@ def make_panel(
 
 
 def check(
-    path: Path,
+    dictionary: Dictionary,
     lm: LanguageModel,
-    held_out: Rows,
+    evaluation: Evaluation,
     limits: GateLimits,
-    target: Rows | None = None,
 ) -> Checked:
-    """Returns what an exported dictionary measures and whether that will do.
+    """Returns whether what an exported dictionary measures will do.
 
     Args:
-        path: its folder.
+        dictionary: as read from its folder.
         lm: the model that it was made for.
-        held_out: activations of RNAs that it was not trained on.
+        evaluation: what it measured.
         limits: of the gates.
-        target: what a transcoder should rebuild of each activation.
-
-    Raises:
-        CorruptArtefactError: the folder is no sound dictionary.
     """
-    dictionary = load_dictionary(path)
-    found = evaluate(dictionary.sae, held_out, target)
     panel = dictionary.panel
     alone = [
         _encode(lm, dictionary.sae, [sequence], dictionary.identity)
         for sequence in panel.sequences
     ]
+    found = evaluation.reconstruction
+    gates = [
+        _gate("fvu", limits.fvu, found.fvu),
+        _gate("dead_fraction", limits.dead_fraction, found.dead_fraction),
+        _gate("dense_fraction", limits.dense_fraction, found.dense_fraction),
+    ]
+    if found.cap_cut is not None:
+        gates.append(_gate("cap_cut", limits.cap_cut, found.cap_cut))
+    if evaluation.loss is not None:
+        got = evaluation.loss_recovered
+        got = float("nan") if got is None else got
+        gates.append(_gate("loss_recovered", limits.loss_recovered, got, "at_least"))
     differing = 1 - panel.compare(Codes.concatenate(alone)).shared
-    gates = (
-        Gate("fvu", limits.fvu, found.fvu),
-        Gate("dead_fraction", limits.dead_fraction, found.dead_fraction),
-        Gate("dense_fraction", limits.dense_fraction, found.dense_fraction),
-        Gate("panel_differing", limits.panel_differing, differing),
-    )
-    return Checked(dictionary, found, gates)
+    gates.append(_gate("panel_differing", limits.panel_differing, differing))
+    return Checked(dictionary, evaluation, tuple(gate for gate in gates if gate))
 
 
 def publish(
     checked: Checked,
-    controls: Mapping[str, float],
     staged: Path,
     registry: Registry,
 ) -> str:
@@ -117,7 +123,6 @@ def publish(
 
     Args:
         checked: without failed gates.
-        controls: measures of controls by name, kept beside the dictionary's own.
         staged: folder to write the dictionary with its measures to; not there yet.
         registry: where it goes.
 
@@ -126,22 +131,20 @@ def publish(
         StaleWriteError: somebody else moved the current version meanwhile.
     """
     found, evaluation = checked.dictionary, checked.evaluation
-    metrics = {
-        "fvu": evaluation.fvu,
-        "l0": evaluation.l0,
-        "dead_fraction": evaluation.dead_fraction,
-        "dense_fraction": evaluation.dense_fraction,
-        "cut_fraction": evaluation.cut_fraction,
-        "n_nucleotides": float(evaluation.n_nucleotides),
-        **controls,
-    }
+    identity = replace(
+        found.identity, metrics=evaluation.headline(), gates=checked.gates
+    )
     write_dictionary(
         staged,
         name=found.name,
-        identity=replace(found.identity, metrics=metrics, gates=checked.gates),
+        identity=identity,
         sae=found.sae,
         features=found.features,
         panel=found.panel,
+        extras={
+            CARD_FILE: write_card(evaluation, identity).encode(),
+            EVALUATION_FILE: evaluation.to_bytes(),
+        },
     )
     before = registry.current(found.name)
     ref = registry.publish(staged)
@@ -149,6 +152,12 @@ def publish(
     assert version is not None
     registry.set_current(found.name, version, before)
     return ref
+
+
+def _gate(
+    metric: str, limit: float | None, got: float, bound: Bound = "at_most"
+) -> Gate | None:
+    return None if limit is None else Gate(metric, limit, got, bound)
 
 
 def _encode(

@@ -2,22 +2,12 @@
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
 
-if TYPE_CHECKING:
-    from ribolex.trainer.pipeline import Outcome, Stage
+from ribolex.trainer.commands.bars import StageBars
 
 
 def train(
@@ -119,6 +109,7 @@ def train(
 
     from ribolex.lm import load_lm
     from ribolex.registry import open_registry
+    from ribolex.trainer.commands.tables import describe_failure, tabulate
     from ribolex.trainer.fit import FitPlan
     from ribolex.trainer.pipeline import TrainPlan
     from ribolex.trainer.pipeline import train as run
@@ -132,6 +123,7 @@ def train(
     target: Literal["same", "layer", "difference"] = "same"
     if target_layer:
         target = "difference" if difference else "layer"
+    console = Console()
     with joined_ranks(device) as place:
         model = load_lm(lm, device=place)
         plan = TrainPlan(
@@ -156,20 +148,15 @@ def train(
                 device=place,
             ),
         )
-        console = Console()
-        columns = (
-            TextColumn("{task.description:<12}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-        )
-        with Progress(*columns, console=console, disable=rank() > 0) as bars:
-            outcome = run(plan, model, store, workdir, _Stages(bars).show)
+        with StageBars(console, is_shown=rank() == 0) as bars:
+            outcome = run(plan, model, store, workdir, lambda stage: bars.show(*stage))
     if outcome is None:  # the first process says it
         return
-    console.print(_table(outcome))
+    for table in tabulate(outcome.checked.evaluation, outcome.checked.gates):
+        console.print(table)
     if outcome.ref is None:
+        for gate in outcome.checked.failed:
+            console.print(describe_failure(gate))
         console.print("not published: a gate failed")
         raise typer.Exit(1)
     console.print(f"published {outcome.ref} in {store}, and made it current")
@@ -187,68 +174,3 @@ def _tables(
     if corpus is None and rnas and validation is not None:
         return rnas, validation
     raise typer.BadParameter("give either --corpus, or --rnas and --validation")
-
-
-class _Stages:
-    """Shows each stage as a bar of its own."""
-
-    def __init__(self, bars: Progress) -> None:
-        self._bars = bars
-        self._tasks: dict[str, TaskID] = {}
-
-    def show(self, stage: "Stage") -> None:
-        """Moves the bar of a stage."""
-        if stage.name not in self._tasks:
-            self._tasks[stage.name] = self._bars.add_task(
-                stage.name, total=stage.total, note=""
-            )
-        self._bars.update(
-            self._tasks[stage.name],
-            completed=stage.done,
-            total=stage.total,
-            note=stage.note,
-        )
-
-
-def _table(outcome: "Outcome") -> Table:
-    found, controls = outcome.checked.evaluation, outcome.controls
-    limits = {gate.metric: gate for gate in outcome.checked.gates}
-    table = Table(
-        title=f"{outcome.checked.dictionary.name}, "
-        f"{found.n_nucleotides:,} held-out nucleotides"
-    )
-    for heading in ("measure", "dictionary", "PCA", "random decoder", "gate"):
-        table.add_column(heading, justify="left" if heading == "measure" else "right")
-
-    def add(
-        metric: str, title: str, got: float, pca: str = "", random: str = ""
-    ) -> None:
-        gate = limits.get(metric)
-        verdict = ""
-        if gate is not None:
-            verdict = f"<= {gate.limit:g} " + (
-                "ok" if gate.got <= gate.limit else "FAIL"
-            )
-        table.add_row(title, f"{got:.4f}", pca, random, verdict)
-
-    add(
-        "fvu",
-        "variance unexplained",
-        found.fvu,
-        f"{controls['pca_fvu']:.4f}",
-        f"{controls['random_fvu']:.4f}",
-    )
-    add("l0", "features a nucleotide", found.l0)
-    add(
-        "dead_fraction",
-        "dead features",
-        found.dead_fraction,
-        random=f"{controls['random_dead_fraction']:.4f}",
-    )
-    add("dense_fraction", "dense features", found.dense_fraction)
-    differing = limits["panel_differing"].got
-    add("panel_differing", "panel firings that differ", differing)
-    fired = found.l0_histogram / found.n_nucleotides
-    spread = ", ".join(f"{n}: {share:.1%}" for n, share in enumerate(fired) if share)
-    table.caption = f"features that fire on a nucleotide: {spread}"
-    return table

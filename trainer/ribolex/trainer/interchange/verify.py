@@ -12,7 +12,7 @@ from jaxtyping import Float, Float32, Float64
 from torch import Tensor
 
 from ribolex.dictionary import Sae, TopK
-from ribolex.trainer.evaluate import DENSE_SHARE
+from ribolex.trainer.evaluation.reconstruction import DENSE_SHARE
 from ribolex.trainer.interchange.source import Forward, Source
 
 TOLERANCE = 1e-4

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from ribolex.lm import LanguageModel
+from ribolex.lm import LanguageModel, Replacement
 from ribolex.rna import tokenise
 
 _CHOSEN_SHARE = 0.15
@@ -99,10 +99,14 @@ def predict_letters(
     sequences: Sequence[str],
     chosen: Sequence[Sequence[int]],
     spoiled: Spoiled | None = None,
+    replacement: Replacement | None = None,
 ) -> LetterPredictions:
-    """Returns the model's predictions of the chosen letters, masked or as spoiled."""
+    """Returns the model's predictions of the chosen letters, masked or as spoiled.
+
+    Arguments are those of `score_lm`; `replacement` is what becomes of a layer.
+    """
     reads = Spoiled(list(sequences), [list(x) for x in chosen])
-    logits = lm.logits(*(spoiled or reads))
+    logits = lm.logits(*(spoiled or reads), replacement)
     rows, targets = [], []
     for sequence, places, scores in zip(sequences, chosen, logits, strict=True):
         rows.append(scores[list(places)])
