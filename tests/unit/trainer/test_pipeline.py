@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -143,6 +144,30 @@ def test_target_layer_and_target_go_together(
 ) -> None:
     with pytest.raises(InvalidRequestError, match="target_layer: 2"):
         train(replace(plan, target_layer=2), lm, registry, tmp_path, silent)
+
+
+def test_second_version_knows_its_ancestors(
+    plan: TrainPlan, lm: LanguageModel, registry: FolderRegistry, tmp_path: Path
+) -> None:
+    """Trained a little longer from the same seed, most features are found again."""
+    train(plan, lm, registry, tmp_path / "work", silent)
+    longer = replace(plan, fit=replace(plan.fit, n_rows=plan.fit.n_rows + 500))
+    outcome = train(longer, lm, registry, tmp_path / "work", silent)
+    assert outcome is not None
+    assert outcome.ref == "test@2"
+    first, second = registry.get("test@1"), registry.get("test@2")
+    assert first.identity.ancestor == ""
+    assert (first.features.ancestor == -1).all()
+    assert second.identity.ancestor == first.content_id
+    found = second.features.ancestor
+    kept = found >= 0
+    assert kept.mean() > 0.3
+    assert (found[kept] == np.flatnonzero(kept)).mean() > 0.8
+    assert (second.features.ancestor_confidence[kept] >= 0.5).all()
+    assert (second.features.ancestor_confidence[~kept] == 0).all()
+    card = (tmp_path / "registry" / "test" / "2" / "README.md").read_text()
+    assert "variance unexplained" in card
+    assert "random decoder" in card
 
 
 def test_the_same_seed_gives_the_same_dictionary(

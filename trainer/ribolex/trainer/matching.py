@@ -5,7 +5,7 @@ Knows similarities only; nothing of what they are measured on.
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Float64, Int64
 from scipy import sparse
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 from torch import Tensor
@@ -71,6 +71,17 @@ def match(scores: sparse.csr_array, least: float) -> Int64[np.ndarray, " n_featu
     found_rows, found = min_weight_full_bipartite_matching(graph, maximize=True)
     out = np.full(n_ours, -1, np.int64)
     out[found_rows] = np.where(found < n_theirs, found, -1)
+    return out
+
+
+def scores_of(
+    scores: sparse.csr_array, partners: Int64[np.ndarray, " n_features"]
+) -> Float64[np.ndarray, " n_features"]:
+    """Returns the score of each pair that `match` made; 0 where there is none."""
+    out = np.zeros(len(partners))
+    paired = np.flatnonzero(partners >= 0)
+    if len(paired):
+        out[paired] = np.asarray(scores[paired, partners[paired]])
     return out
 
 

@@ -34,6 +34,7 @@ from ribolex.trainer.evaluation import (
     EvaluationPlan,
     FittedControl,
     Sample,
+    draw,
     measure,
     split,
 )
@@ -45,6 +46,8 @@ from ribolex.trainer.rows import DifferenceRows, PartRows, Rows, open_rows
 log = logging.getLogger(__name__)
 
 _HELD_OUT_NUCLEOTIDES = 300_000
+_LINEAGE_NUCLEOTIDES = 20_000
+"""On which firings are compared with those of the version before."""
 _CONTROL_SHARE = 0.25
 """Of the rows that the dictionary sees; its decoder being fixed, the control needs
 fewer."""
@@ -186,8 +189,23 @@ def train(
             gate.limit,
             gate.bound,
         )
-    ref = None if checked.failed else publish(checked, staged, registry)
+    ref = (
+        None
+        if checked.failed
+        else _publish(checked, lm, samples.held_out, staged, registry)
+    )
     return Outcome(checked, ref)
+
+
+def _publish(
+    checked: Checked,
+    lm: LanguageModel,
+    held_out: Sample,
+    staged: Path,
+    registry: Registry,
+) -> str:
+    rnas = draw(held_out, _LINEAGE_NUCLEOTIDES).rnas
+    return publish(checked, lm, rnas, staged, registry)
 
 
 def _cache(

@@ -4,6 +4,7 @@ Gates look at what the exported folder measures, read back as a server would, no
 what was in memory. Knows nothing of how the autoencoder was trained.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,11 +24,15 @@ from ribolex.dictionary import (
 )
 from ribolex.dictionary.artefact import CARD_FILE, EVALUATION_FILE
 from ribolex.dictionary.identity import Bound
+from ribolex.errors import CorruptArtefactError, DictionaryExistsError
 from ribolex.lm import LanguageModel
 from ribolex.registry import Registry, parse_ref
 from ribolex.rna import Rna
 from ribolex.trainer.corpus import choose
 from ribolex.trainer.evaluation import Evaluation, write_card
+from ribolex.trainer.lineage import encode_rnas, trace
+
+log = logging.getLogger(__name__)
 
 _PANEL_NUCLEOTIDES = 2000
 _PANEL_LONGEST = 200
@@ -74,7 +79,7 @@ def make_panel(
     short = [rna for rna in rnas if len(rna.sequence) <= _PANEL_LONGEST] or rnas[:1]
     chosen = choose(short, _PANEL_NUCLEOTIDES, np.random.default_rng(identity.seed))
     sequences = [rna.sequence for rna in chosen]
-    codes = _encode(lm, sae, sequences, identity)
+    codes = encode_rnas(lm, sae, sequences, identity)
     return Panel(tuple(rna.name for rna in chosen), tuple(sequences), codes)
 
 
@@ -94,7 +99,7 @@ def check(
     """
     panel = dictionary.panel
     alone = [
-        _encode(lm, dictionary.sae, [sequence], dictionary.identity)
+        encode_rnas(lm, dictionary.sae, [sequence], dictionary.identity)
         for sequence in panel.sequences
     ]
     found = evaluation.reconstruction
@@ -116,13 +121,19 @@ def check(
 
 def publish(
     checked: Checked,
+    lm: LanguageModel,
+    rnas: Sequence[Rna],
     staged: Path,
     registry: Registry,
 ) -> str:
     """Publishes a dictionary that passed, makes it current, and returns its ref.
 
+    It goes with its lineage to the version that is current until then.
+
     Args:
         checked: without failed gates.
+        lm: the model that it was made for.
+        rnas: some to compare firings with the version before on.
         staged: folder to write the dictionary with its measures to; not there yet.
         registry: where it goes.
 
@@ -131,22 +142,37 @@ def publish(
         StaleWriteError: somebody else moved the current version meanwhile.
     """
     found, evaluation = checked.dictionary, checked.evaluation
+    before = registry.current(found.name)
+    old = None if before is None else _open(registry, f"{found.name}@{before}")
+    features = found.features
+    if old is not None:
+        if _is_same(found, old):
+            raise DictionaryExistsError(old.ref)
+        lineage = trace(found, old, lm, [rna.sequence for rna in rnas])
+        log.info("lineage to=%s share=%.3f", old.ref, lineage.share)
+        features = replace(
+            features,
+            ancestor=lineage.ancestor,
+            ancestor_confidence=lineage.confidence,
+        )
     identity = replace(
-        found.identity, metrics=evaluation.headline(), gates=checked.gates
+        found.identity,
+        metrics=evaluation.headline(),
+        gates=checked.gates,
+        ancestor="" if old is None else old.content_id,
     )
     write_dictionary(
         staged,
         name=found.name,
         identity=identity,
         sae=found.sae,
-        features=found.features,
+        features=features,
         panel=found.panel,
         extras={
             CARD_FILE: write_card(evaluation, identity).encode(),
             EVALUATION_FILE: evaluation.to_bytes(),
         },
     )
-    before = registry.current(found.name)
     ref = registry.publish(staged)
     version = parse_ref(ref).version
     assert version is not None
@@ -154,17 +180,25 @@ def publish(
     return ref
 
 
+def _open(registry: Registry, ref: str) -> Dictionary | None:
+    """Returns the version before; none if it is spoiled, which must not stop us."""
+    try:
+        return registry.get(ref)
+    except CorruptArtefactError as error:
+        log.warning("no lineage to=%s: %s", ref, error)
+        return None
+
+
+def _is_same(found: Dictionary, old: Dictionary) -> bool:
+    """Returns whether both are one dictionary, but for what was measured of it."""
+    plain = [
+        replace(each.identity, metrics={}, gates=(), ancestor="")
+        for each in (found, old)
+    ]
+    return plain[0] == plain[1] and torch.equal(found.sae.W_enc, old.sae.W_enc)
+
+
 def _gate(
     metric: str, limit: float | None, got: float, bound: Bound = "at_most"
 ) -> Gate | None:
     return None if limit is None else Gate(metric, limit, got, bound)
-
-
-def _encode(
-    lm: LanguageModel, sae: Sae, sequences: Sequence[str], identity: Identity
-) -> Codes:
-    layer = identity.layer
-    found = lm.activations(sequences, [layer], identity.hook)
-    x = torch.from_numpy(np.concatenate([each[layer] for each in found]))
-    codes = sae.encode(x)
-    return Codes.from_topk(codes.indices.numpy(), codes.values.numpy(), sae.n_features)

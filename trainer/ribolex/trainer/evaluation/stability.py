@@ -5,10 +5,8 @@ Knows decoder directions only.
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from ribolex.dictionary import Sae
-from ribolex.trainer.matching import match, nearest_directions
+from ribolex.trainer.matching import match, nearest_directions, scores_of
 
 _NEIGHBOURS = 32
 _LEAST = 1e-6
@@ -38,10 +36,7 @@ def measure_stability(sae: Sae, other: Sae, name: str) -> Stability:
         name: what the other one is.
     """
     cosines = nearest_directions(sae.W_dec, other.W_dec, _NEIGHBOURS)
-    partners = match(cosines, _LEAST)
-    paired = np.flatnonzero(partners >= 0)
-    found = np.zeros(sae.n_features)
-    found[paired] = cosines[paired, partners[paired]]
+    found = scores_of(cosines, match(cosines, _LEAST))
     return Stability(
         other=name,
         mean_cosine=float(found.mean()),
