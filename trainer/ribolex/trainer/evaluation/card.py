@@ -141,8 +141,9 @@ def _probes(evaluation: Evaluation) -> Iterator[str]:
         if gap.low <= 0
     ]
     if lost:
-        yield "Not surely better than a control (difference and interval):\n\n" + (
-            "\n".join(f"- {line}" for line in lost)
+        yield (
+            "Not surely better than a control (difference of AUROC, with its interval):\n\n"
+            + ("\n".join(f"- {line}" for line in lost))
         )
 
 
