@@ -141,10 +141,8 @@ def _probes(evaluation: Evaluation) -> Iterator[str]:
         if gap.low <= 0
     ]
     if lost:
-        yield (
-            "Not surely better than a control (difference of AUROC, with its interval):\n\n"
-            + ("\n".join(f"- {line}" for line in lost))
-        )
+        yield "Not surely better than a control (difference of AUROC, its interval):"
+        yield "\n".join(f"- {line}" for line in lost)
 
 
 def _stability(evaluation: Evaluation) -> Iterator[str]:
