@@ -12,7 +12,7 @@ from tests.conftest import OwnServer
 from tests.integration.conftest import Stubs, connect, failure_of
 
 from ribolex.lm import LanguageModel
-from ribolex.server.convert import embedding
+from ribolex.server.convert import parts
 from ribolex.v1 import codes_pb2 as codes
 from ribolex.v1 import dictionary_pb2 as dictionaries
 from ribolex.v1 import encoder_pb2 as pb
@@ -190,7 +190,7 @@ def test_a_large_answer_comes_in_chunks(own_server: OwnServer) -> None:
 def test_one_rna_larger_than_a_message_comes_in_chunks(
     own_server: OwnServer, lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedding, "CHUNK_BYTES", 3000)
+    monkeypatch.setattr(parts, "PART_BYTES", 3000)
     sequences = ["ACGUACGUAC" * 9, "GG", "?", "GGGAAACCCA" * 7]
     with own_server() as address, connect(address).channel as channel:
         found = read(EncoderServiceStub(channel).Embed(request(*sequences)))

@@ -16,6 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.conftest import OwnServer
 from tests.integration.conftest import Stubs, connect
 
+from ribolex.client import AsyncClient, Client
 from ribolex.server.engine.encoding import EncodeTask
 from ribolex.server.logs import JsonFormatter, TextFormatter
 from ribolex.v1 import collection_pb2 as collections
@@ -239,6 +240,20 @@ def test_no_sequence_is_in_any_event(
     for record in caplog.records:
         for form in forms:
             assert MARKER not in form(record)
+
+
+async def test_a_stream_that_was_taken_to_its_end_is_told_as_ok(
+    own_server: OwnServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    with own_server() as address:
+        with Client(address) as client:
+            assert len(list(client.encode_stream(["ACGU"] * 3, batch=1))) == 3
+        async with AsyncClient(address) as other:
+            async for _ in other.encode_stream(["ACGU"] * 3, batch=1):
+                pass
+    calls = [vars(one)["ribolex_fields"] for one in caplog.records if one.msg == "call"]
+    assert [call["code"] for call in calls] == ["OK", "OK"]
 
 
 def test_a_call_is_told_with_its_name_and_numbers(

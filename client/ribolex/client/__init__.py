@@ -9,11 +9,14 @@
         for hit in client.search("rfam", sequence="GGGCCCAUAGCUCAGUGGUAGAG"):
             print(hit.score, hit.rna.name, hit.shared_features[0].label)
 
+`AsyncClient` has the same methods for an event loop.
+
 A code is a sparse vector of features, for each nucleotide or pooled over a sequence;
 its feature ids mean something only together with the dictionary that gave them. RNAs
 that are to be searched live in a collection on the server.
 """
 
+from ribolex.client.async_client import AsyncClient
 from ribolex.client.client import Client
 from ribolex.client.codes import CodeRow, SparseCodes
 from ribolex.client.credentials import Credentials
@@ -70,6 +73,7 @@ from ribolex.client.records import (
 
 __all__ = [
     "AlreadyExistsError",
+    "AsyncClient",
     "CancelledError",
     "Client",
     "CodeRow",

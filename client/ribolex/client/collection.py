@@ -5,29 +5,35 @@ Knows which message asks for what; what messages hold is told by `convert`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 
 from ribolex.client import convert, records
+from ribolex.client.ask import Ask, Pages, blocking, paged
 from ribolex.client.codes import SparseCodes
 from ribolex.client.connection import PAGE_SIZE, Connection
 from ribolex.client.errors import InvalidRequestError
 from ribolex.client.stream import in_batches
 from ribolex.v1 import collection_pb2
 
-_MAX_SIZE = 131_072
+MAX_SIZE = 131_072
 """In nucleotides; of one batch of RNAs to store."""
+
+
+def unheard(n_rnas: int) -> None:
+    """Does nothing with what it is told."""
 
 
 class CollectionCalls(Connection):
     """What CollectionService does."""
 
+    @blocking
     def create_collection(
         self,
         name: str,
         *,
         dictionary: str | records.DictionaryRef | None = None,
         pooling: records.Pooling | None = None,
-    ) -> records.Collection:
+    ) -> Ask[records.Collection]:
         """Makes an empty collection, indexed under one dictionary version.
 
         Args:
@@ -46,37 +52,47 @@ class CollectionCalls(Connection):
         )
         if pooling is not None:
             request.pooling = convert.choose(convert.POOLINGS, pooling, "pooling")
-        answer = self._call(self._collections.CreateCollection, request)
-        return convert.collection(answer.collection)
+        return Ask(
+            self._collections.CreateCollection,
+            request,
+            lambda answer: convert.collection(answer.collection),
+        )
 
-    def get_collection(self, name: str) -> records.Collection:
+    @blocking
+    def get_collection(self, name: str) -> Ask[records.Collection]:
         """Returns the facts about one collection.
 
         Raises:
             CollectionNotFoundError: there is none of that name.
         """
         request = collection_pb2.GetCollectionRequest(name=name)
-        answer = self._call(self._collections.GetCollection, request)
-        return convert.collection(answer.collection)
+        return Ask(
+            self._collections.GetCollection,
+            request,
+            lambda answer: convert.collection(answer.collection),
+        )
 
-    def list_collections(self) -> Iterator[records.Collection]:
+    @paged
+    def list_collections(self) -> Pages[records.Collection]:
         """Yields all collections by name, fetching page after page."""
         request = collection_pb2.ListCollectionsRequest(page_size=PAGE_SIZE)
-        while True:
-            answer = self._call(self._collections.ListCollections, request)
-            yield from map(convert.collection, answer.collections)
-            request.page_token = answer.next_page_token
-            if not request.page_token:
-                return
+        return Pages(
+            self._collections.ListCollections,
+            request,
+            lambda answer: map(convert.collection, answer.collections),
+        )
 
-    def delete_collection(self, name: str) -> int:
+    @blocking
+    def delete_collection(self, name: str) -> Ask[int]:
         """Deletes a collection for good; returns how many RNAs went with it.
 
         Raises:
             CollectionNotFoundError: there is none of that name.
         """
         request = collection_pb2.DeleteCollectionRequest(name=name)
-        return self._call(self._collections.DeleteCollection, request).n_rnas
+        return Ask(
+            self._collections.DeleteCollection, request, lambda answer: answer.n_rnas
+        )
 
     def upsert(
         self,
@@ -85,7 +101,7 @@ class CollectionCalls(Connection):
         *,
         degap: bool = False,
         batch: int = 512,
-        on_progress: Callable[[int], object] = lambda n_rnas: None,
+        on_progress: Callable[[int], object] = unheard,
     ) -> records.UpsertReport:
         """Stores RNAs, replacing those whose names are there already.
 
@@ -103,30 +119,17 @@ class CollectionCalls(Connection):
         Raises:
             CollectionNotFoundError: there is none of that name.
         """
-        report = records.UpsertReport(0, 0, 0, ())
-        n_sent = 0
-        for part in in_batches(rnas, _size, batch, _MAX_SIZE):
-            request = collection_pb2.UpsertRnasRequest(
-                collection=collection, rnas=map(convert.rna_to_pb, part), degap=degap
-            )
-            answer = self._call(self._collections.UpsertRnas, iter([request]))
-            rejections = [
-                convert.rejection(n_sent + one.index, one.rejection, one.name)
-                for one in answer.rejections
-            ]
-            report = records.UpsertReport(
-                report.n_inserted + answer.n_inserted,
-                report.n_updated + answer.n_updated,
-                report.n_rejected + answer.n_rejected,
-                (*report.rejections, *rejections),
-            )
-            n_sent += len(part)
+        tally = UpsertTally(collection, degap)
+        for part in in_batches(rnas, size_of, batch, MAX_SIZE):
+            request = tally.request(part)
+            self._ask(Ask(self._collections.UpsertRnas, iter([request]), tally.add))
             on_progress(len(part))
-        return report
+        return tally.report
 
+    @blocking
     def get_rna(
         self, collection: str, name: str, *, level: records.Level | None = None
-    ) -> records.StoredRna:
+    ) -> Ask[records.StoredRna]:
         """Returns one stored RNA, with codes if a level is given.
 
         Raises:
@@ -137,8 +140,9 @@ class CollectionCalls(Connection):
         request = collection_pb2.GetRnaRequest(
             collection=collection, name=name, levels=levels
         )
-        return convert.stored_rna(self._call(self._collections.GetRna, request))
+        return Ask(self._collections.GetRna, request, convert.stored_rna)
 
+    @blocking
     def search(
         self,
         collection: str,
@@ -149,7 +153,7 @@ class CollectionCalls(Connection):
         top_k: int = 10,
         max_shared_features: int = 5,
         degap: bool = False,
-    ) -> records.Hits:
+    ) -> Ask[records.Hits]:
         """Returns the RNAs most like a query, best first, each explained.
 
         Args:
@@ -183,8 +187,47 @@ class CollectionCalls(Connection):
             request.rna = rna
         elif code is not None:
             request.code.CopyFrom(convert.codes_to_pb(code))
-        return convert.hits(self._call(self._collections.SearchSimilar, request))
+        return Ask(self._collections.SearchSimilar, request, convert.hits)
 
 
-def _size(rna: records.Rna) -> int:
+class UpsertTally:
+    """The batches of one upsert, and what became of them so far.
+
+    Attributes:
+        report: Of all of them; the indices of its rejections count through.
+    """
+
+    def __init__(self, collection: str, degap: bool) -> None:
+        self._collection = collection
+        self._degap = degap
+        self._n_sent = self._n_latest = 0
+        self.report = records.UpsertReport(0, 0, 0, ())
+
+    def request(self, rnas: Sequence[records.Rna]) -> collection_pb2.UpsertRnasRequest:
+        """Returns the message that stores the next batch."""
+        self._n_latest = len(rnas)
+        return collection_pb2.UpsertRnasRequest(
+            collection=self._collection,
+            rnas=map(convert.rna_to_pb, rnas),
+            degap=self._degap,
+        )
+
+    def add(self, answer: collection_pb2.UpsertRnasResponse) -> None:
+        """Adds the answer to the latest batch."""
+        done = self.report
+        rejections = [
+            convert.rejection(self._n_sent + one.index, one.rejection, one.name)
+            for one in answer.rejections
+        ]
+        self.report = records.UpsertReport(
+            done.n_inserted + answer.n_inserted,
+            done.n_updated + answer.n_updated,
+            done.n_rejected + answer.n_rejected,
+            (*done.rejections, *rejections),
+        )
+        self._n_sent += self._n_latest
+
+
+def size_of(rna: records.Rna) -> int:
+    """Returns what an RNA counts in a batch."""
     return len(rna.sequence)

@@ -100,6 +100,7 @@ def encode_options(
     pooling: str,
     k: int | None,
     dictionary: str | records.DictionaryRef | None,
+    half: bool,
     degap: bool,
 ) -> encoder_pb2.EncodeOptions:
     """Returns the message for how sequences are to be encoded.
@@ -114,6 +115,9 @@ def encode_options(
         levels=choose(LEVELS, level, "level"),
         pooling=choose(POOLINGS, pooling, "pooling"),
         k=k or 0,
+        value_type=codes_pb2.VALUE_TYPE_FLOAT16
+        if half
+        else codes_pb2.VALUE_TYPE_FLOAT32,
         degap=degap,
     )
 
@@ -192,24 +196,59 @@ def encoded(message: encoder_pb2.EncodeResponse, level: str) -> records.Encoded:
         message: the answer.
         level: what was asked for, a name of LEVELS.
     """
-    results = [result.encoded for result in message.results]
-    return records.Encoded(
-        n_nucleotides=np.array([result.n_nucleotides for result in results], np.int64),
+    return _encoded(message, message.results, level)
+
+
+def streamed(
+    messages: Sequence[encoder_pb2.EncodeStreamResponse], level: str
+) -> records.Encoded:
+    """Returns the codes of one batch of a stream.
+
+    Args:
+        messages: all parts of its answer.
+        level: what was asked for, a name of LEVELS.
+
+    Raises:
+        ServerError: the parts do not fit together.
+    """
+    results = [one for message in messages for one in message.response.results]
+    last = messages[-1]
+    return _encoded(last.response, results, level, index=last.index)
+
+
+def _encoded(
+    message: encoder_pb2.EncodeResponse,
+    results: Sequence[encoder_pb2.EncodeResult],
+    level: str,
+    index: int = 0,
+) -> records.Encoded:
+    """Returns the codes in some results; one that goes on is several of them."""
+    firsts = [one for one in results if not one.encoded.first_row]
+    answer = records.Encoded(
+        n_nucleotides=np.array([one.encoded.n_nucleotides for one in firsts], np.int64),
         sequence_codes=None
         if level == "nucleotide"
-        else _stacked([result.sequence_code for result in results], n_missing=1),
+        else _stacked([one.encoded.sequence_code for one in firsts], n_missing=1),
         nucleotide_codes=None
         if level == "sequence"
-        else _stacked([result.nucleotide_codes for result in results], n_missing=0),
-        fvu=_fvu(message.results),
+        else _stacked([one.encoded.nucleotide_codes for one in results], n_missing=0),
+        fvu=_fvu(firsts),
         rejections=tuple(
-            rejection(index, result.rejection)
-            for index, result in enumerate(message.results)
+            rejection(place, result.rejection)
+            for place, result in enumerate(firsts)
             if result.WhichOneof("outcome") != "encoded"
         ),
         dictionary=dictionary_ref(message.dictionary),
         timing=timing(message.timing),
+        index=index,
     )
+    codes = answer.nucleotide_codes
+    if codes is not None and len(codes) != answer.n_nucleotides.sum():
+        raise ServerError(
+            f"the answer has rows for {len(codes)} nucleotides, expected "
+            f"{answer.n_nucleotides.sum()}"
+        )
+    return answer
 
 
 def _fvu(results: Iterable[encoder_pb2.EncodeResult]) -> npt.NDArray[np.float32]:

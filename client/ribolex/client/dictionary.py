@@ -5,12 +5,11 @@ Knows which message asks for what; what messages hold is told by `convert`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import numpy.typing as npt
 
 from ribolex.client import convert, records
+from ribolex.client.ask import Ask, Pages, blocking, paged
 from ribolex.client.connection import PAGE_SIZE, Connection
 from ribolex.client.errors import InvalidRequestError
 from ribolex.v1 import dictionary_pb2
@@ -19,6 +18,7 @@ from ribolex.v1 import dictionary_pb2
 class DictionaryCalls(Connection):
     """What DictionaryService does."""
 
+    @blocking
     def feature(
         self,
         feature: int,
@@ -27,7 +27,7 @@ class DictionaryCalls(Connection):
         collection: str | None = None,
         max_examples: int = 5,
         max_nearest: int = 5,
-    ) -> records.FeatureCard:
+    ) -> Ask[records.FeatureCard]:
         """Returns what is known about one feature.
 
         Args:
@@ -51,8 +51,9 @@ class DictionaryCalls(Connection):
             max_examples=max_examples,
             max_nearest=max_nearest,
         )
-        return convert.feature_card(self._call(self._dictionaries.GetFeature, request))
+        return Ask(self._dictionaries.GetFeature, request, convert.feature_card)
 
+    @blocking
     def nearest_features(
         self,
         *,
@@ -60,7 +61,7 @@ class DictionaryCalls(Connection):
         activation: npt.NDArray[np.float32] | None = None,
         dictionary: str | records.DictionaryRef | None = None,
         top_k: int = 10,
-    ) -> tuple[records.NearestFeature, ...]:
+    ) -> Ask[tuple[records.NearestFeature, ...]]:
         """Returns the features whose decoder directions are nearest, nearest first.
 
         Args:
@@ -84,15 +85,18 @@ class DictionaryCalls(Connection):
             request.feature = feature
         else:
             request.activation = np.asarray(activation, "<f4").tobytes()
-        answer = self._call(self._dictionaries.NearestFeatures, request)
-        return convert.nearest_features(answer.features)
+        return Ask(
+            self._dictionaries.NearestFeatures,
+            request,
+            lambda answer: convert.nearest_features(answer.features),
+        )
 
-    def dictionaries(self) -> Iterator[records.Dictionary]:
+    @paged
+    def dictionaries(self) -> Pages[records.Dictionary]:
         """Yields all versions of all dictionaries, fetching page after page."""
         request = dictionary_pb2.ListDictionariesRequest(page_size=PAGE_SIZE)
-        while True:
-            answer = self._call(self._dictionaries.ListDictionaries, request)
-            yield from map(convert.dictionary, answer.dictionaries)
-            request.page_token = answer.next_page_token
-            if not request.page_token:
-                return
+        return Pages(
+            self._dictionaries.ListDictionaries,
+            request,
+            lambda answer: map(convert.dictionary, answer.dictionaries),
+        )

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, TypeVar
 
 from ribolex.client import convert, dense, records
+from ribolex.client.ask import Ask, blocking
 from ribolex.client.connection import Connection
 from ribolex.client.errors import OverloadedError, RejectedError
 from ribolex.client.status import translated
@@ -18,16 +19,17 @@ from ribolex.v1 import encoder_pb2
 
 OnRejection = Literal["raise", "skip"]
 
-_MAX_SEQUENCES = 256
+MAX_SEQUENCES = 256
 # In nucleotides. Codes take about 6 bytes * k for each: at k = 64, 12 MiB in all;
 # activations of one layer 4 bytes * d_model: at d_model = 1,280, 160 MiB.
-_MAX_SIZE = 32_768
+MAX_SIZE = 32_768
 _Outcome = TypeVar("_Outcome", records.Encoded, records.Embedded)
 
 
 class EncoderCalls(Connection):
     """What EncoderService does."""
 
+    @blocking
     def encode(
         self,
         sequences: Sequence[str],
@@ -36,9 +38,10 @@ class EncoderCalls(Connection):
         pooling: records.Pooling = "max",
         k: int | None = None,
         dictionary: str | records.DictionaryRef | None = None,
+        half: bool = False,
         degap: bool = False,
         on_rejection: OnRejection = "raise",
-    ) -> records.Encoded:
+    ) -> Ask[records.Encoded]:
         """Returns the codes of one batch of sequences.
 
         Args:
@@ -47,19 +50,25 @@ class EncoderCalls(Connection):
             pooling: how nucleotides make the code of their sequence.
             k: features kept for each nucleotide; None keeps the dictionary's k.
             dictionary: "name", "name@version", or None for the server's default.
+            half: whether values travel as float16, in two thirds of the bytes: they
+                come rounded to 11 bits, by at most 1 in 2,048; else as computed.
             degap: whether gaps are taken out first; else they are refused.
             on_rejection: "skip" leaves the row of a refused sequence empty.
 
         Raises:
             RejectedError: sequences were refused, and were not to be skipped.
-            InvalidRequestError: too many sequences, or none; or a bad option.
+            InvalidRequestError: too many sequences, or none; a bad option; or codes
+                that are larger than a message, which `encode_stream` has no limit on.
             DictionaryNotFoundError: there is no such dictionary.
         """
-        options = convert.encode_options(level, pooling, k, dictionary, degap)
+        options = convert.encode_options(level, pooling, k, dictionary, half, degap)
         letters = convert.all_sendable(sequences)
         request = encoder_pb2.EncodeRequest(sequences=letters, options=options)
-        answer = self._call(self._encoder.Encode, request)
-        return _checked(convert.encoded(answer, level), on_rejection)
+        return Ask(
+            self._encoder.Encode,
+            request,
+            lambda answer: checked(convert.encoded(answer, level), on_rejection),
+        )
 
     def encode_stream(
         self,
@@ -69,10 +78,12 @@ class EncoderCalls(Connection):
         pooling: records.Pooling = "max",
         k: int | None = None,
         dictionary: str | records.DictionaryRef | None = None,
+        half: bool = False,
         degap: bool = False,
         on_rejection: OnRejection = "raise",
-        batch: int = _MAX_SEQUENCES,
+        batch: int = MAX_SEQUENCES,
         n_ahead: int = 4,
+        as_ready: bool = False,
     ) -> Iterator[records.Encoded]:
         """Yields the codes of any number of sequences, batch by batch, in order.
 
@@ -86,34 +97,32 @@ class EncoderCalls(Connection):
             pooling: how nucleotides make the code of their sequence.
             k: features kept for each nucleotide.
             dictionary: "name" or "name@version".
+            half: whether values travel as float16.
             degap: whether gaps are taken out first.
             on_rejection: whether a refused sequence is an error.
             batch: most sequences in a batch.
             n_ahead: batches under way at once, at least 1.
+            as_ready: whether a batch may come before earlier ones that are not ready;
+                `Encoded.index` then says which it is.
 
         Raises:
             RejectedError: and others, as in `encode`.
         """
-        options = convert.encode_options(level, pooling, k, dictionary, degap)
-        requests = (
-            encoder_pb2.EncodeStreamRequest(
-                request=encoder_pb2.EncodeRequest(
-                    sequences=convert.all_sendable(part), options=options
-                )
-            )
-            for part in in_batches(sequences, len, batch, _MAX_SIZE)
-        )
+        options = convert.encode_options(level, pooling, k, dictionary, half, degap)
+        parts = in_batches(sequences, len, batch, MAX_SIZE)
         answers = answers_in_order(
             self._encoder.EncodeStream,
-            requests,
+            (stream_request(part, options, as_ready) for part in parts),
             n_ahead,
             self.timeout_s,
             self._metadata,
+            goes_on=lambda message: message.continues,
         )
         with translated(self.address):
-            for answer in answers:
-                yield _checked(convert.encoded(answer.response, level), on_rejection)
+            for messages in answers:
+                yield checked(convert.streamed(messages, level), on_rejection)
 
+    @blocking
     def embed(
         self,
         sequences: Sequence[str],
@@ -124,7 +133,7 @@ class EncoderCalls(Connection):
         half: bool = False,
         degap: bool = False,
         on_rejection: OnRejection = "raise",
-    ) -> records.Embedded:
+    ) -> Ask[records.Embedded]:
         """Returns the language model's activations for one batch of sequences.
 
         Args:
@@ -142,10 +151,14 @@ class EncoderCalls(Connection):
                 activations than the server has room for.
         """
         request = dense.embed_request(sequences, layers, hook, pooling, half, degap)
-        with translated(self.address):
-            answers = self._call(self._encoder.Embed, request)
-            answer = dense.embedded(answers, len(sequences))
-        return _checked(answer, on_rejection)
+        return Ask(
+            self._encoder.Embed,
+            request,
+            lambda answers: checked(
+                dense.embedded(answers, len(sequences)), on_rejection
+            ),
+            is_streamed=True,
+        )
 
     def embed_stream(
         self,
@@ -157,7 +170,7 @@ class EncoderCalls(Connection):
         half: bool = False,
         degap: bool = False,
         on_rejection: OnRejection = "raise",
-        batch: int = _MAX_SEQUENCES,
+        batch: int = MAX_SEQUENCES,
     ) -> Iterator[records.Embedded]:
         """Yields the activations of any number of sequences, batch by batch, in order.
 
@@ -177,8 +190,7 @@ class EncoderCalls(Connection):
         Raises:
             RejectedError: and others, as in `embed`.
         """
-        max_size = max(1, _MAX_SIZE // max(1, len(set(layers))))
-        for part in in_batches(sequences, len, batch, max_size):
+        for part in in_batches(sequences, len, batch, embed_size(layers)):
             give_up_s = time.monotonic() + self.timeout_s
             while True:
                 try:
@@ -188,15 +200,45 @@ class EncoderCalls(Connection):
                     )  # fmt: skip
                     break
                 except OverloadedError as error:
-                    delay_s = error.retry_after_s
-                    if delay_s is None or time.monotonic() + delay_s > give_up_s:
-                        raise
-                    time.sleep(delay_s)
+                    time.sleep(wait_s(error, give_up_s))
             yield answer
 
 
-def _checked(answer: _Outcome, on_rejection: OnRejection) -> _Outcome:
-    """Returns what came, unless sequences were refused and that is an error."""
+def stream_request(
+    sequences: Sequence[str], options: encoder_pb2.EncodeOptions, as_ready: bool
+) -> encoder_pb2.EncodeStreamRequest:
+    """Returns the message for one batch of a stream."""
+    request = encoder_pb2.EncodeRequest(
+        sequences=convert.all_sendable(sequences), options=options
+    )
+    return encoder_pb2.EncodeStreamRequest(
+        request=request, as_ready=as_ready, in_parts=True
+    )
+
+
+def embed_size(layers: Sequence[int]) -> int:
+    """Returns the most nucleotides of a batch whose activations are asked for."""
+    return max(1, MAX_SIZE // max(1, len(set(layers))))
+
+
+def wait_s(error: OverloadedError, give_up_s: float) -> float:
+    """Returns how long to wait before another try.
+
+    Raises:
+        OverloadedError: that would be too late, or the server said nothing.
+    """
+    delay_s = error.retry_after_s
+    if delay_s is None or time.monotonic() + delay_s > give_up_s:
+        raise error
+    return delay_s
+
+
+def checked(answer: _Outcome, on_rejection: OnRejection) -> _Outcome:
+    """Returns what came, unless sequences were refused and that is an error.
+
+    Raises:
+        RejectedError: it is.
+    """
     if answer.rejections and on_rejection == "raise":
         raise RejectedError(answer.rejections)
     return answer

@@ -71,6 +71,8 @@ class Encoded:
     rejections: tuple[Rejection, ...]
     dictionary: DictionaryRef
     timing: Timing
+    index: int = 0
+    """Which batch of its stream it is, counted from 0."""
 
     def __len__(self) -> int:
         return len(self.n_nucleotides)

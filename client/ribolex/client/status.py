@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import grpc
+import grpc.aio
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
 
 from ribolex.client import errors
@@ -68,7 +69,7 @@ def translated(address: str) -> Iterator[None]:
 
 def error_of(error: grpc.RpcError, address: str) -> errors.RibolexError:
     """Returns the error that stands for a failed call."""
-    if not isinstance(error, grpc.Call):
+    if not isinstance(error, grpc.Call | grpc.aio.AioRpcError):
         return errors.ServerError(str(error))
     code = error.code()
     text = error.details() or f"the server said {code.name} and nothing else"
@@ -90,9 +91,11 @@ class _Details(NamedTuple):
     retry_after_s: float | None = None
 
 
-def _details(error: grpc.Call) -> _Details:
+def _details(error: grpc.Call | grpc.aio.AioRpcError) -> _Details:
     """Returns what the trailing metadata say; nothing if they cannot be read."""
-    packed = dict(error.trailing_metadata() or ()).get(_DETAILS)
+    packed = {pair[0]: pair[1] for pair in error.trailing_metadata() or ()}.get(
+        _DETAILS
+    )
     if not isinstance(packed, bytes):
         return _Details()
     found = _Details()

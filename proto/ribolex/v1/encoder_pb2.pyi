@@ -191,6 +191,7 @@ class EncodedSequence(_message.Message):
     NUCLEOTIDE_CODES_FIELD_NUMBER: _builtins.int
     SEQUENCE_CODE_FIELD_NUMBER: _builtins.int
     FVU_FIELD_NUMBER: _builtins.int
+    FIRST_ROW_FIELD_NUMBER: _builtins.int
     n_nucleotides: _builtins.int
     """Nucleotides encoded, after degapping."""
     fvu: _builtins.float
@@ -198,6 +199,11 @@ class EncodedSequence(_message.Message):
     sequence's activations from its codes with the k that was used, over their
     squared distance from the dictionary's mean activation. Near or above 1 means
     that the dictionary does not know such RNAs.
+    """
+    first_row: _builtins.int
+    """The first row of nucleotide_codes among all rows of the sequence, counted from
+    0. Above 0 in an answer in parts only: these rows go on where the last result of
+    the message before ended, and all else of the sequence was said there.
     """
     @_builtins.property
     def nucleotide_codes(self) -> _codes_pb2.Codes:
@@ -216,10 +222,11 @@ class EncodedSequence(_message.Message):
         nucleotide_codes: _codes_pb2.Codes | None = ...,
         sequence_code: _codes_pb2.Codes | None = ...,
         fvu: _builtins.float = ...,
+        first_row: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["nucleotide_codes", b"nucleotide_codes", "sequence_code", b"sequence_code"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fvu", b"fvu", "n_nucleotides", b"n_nucleotides", "nucleotide_codes", b"nucleotide_codes", "sequence_code", b"sequence_code"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_row", b"first_row", "fvu", b"fvu", "n_nucleotides", b"n_nucleotides", "nucleotide_codes", b"nucleotide_codes", "sequence_code", b"sequence_code"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -233,9 +240,19 @@ class EncodeStreamRequest(_message.Message):
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     REQUEST_FIELD_NUMBER: _builtins.int
+    AS_READY_FIELD_NUMBER: _builtins.int
+    IN_PARTS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The caller's own mark, sent back with the answer; may be empty, need not be
     unique.
+    """
+    as_ready: _builtins.bool
+    """Whether the answer may overtake those before it: it is then sent as soon as it is
+    ready.
+    """
+    in_parts: _builtins.bool
+    """Whether the answer may come in several messages, of about 1 MiB each. If not, one
+    that is larger than the server's limit on messages is INVALID_ARGUMENT.
     """
     @_builtins.property
     def request(self) -> Global___EncodeRequest:
@@ -246,10 +263,12 @@ class EncodeStreamRequest(_message.Message):
         *,
         request_id: _builtins.str = ...,
         request: Global___EncodeRequest | None = ...,
+        as_ready: _builtins.bool = ...,
+        in_parts: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_ready", b"as_ready", "in_parts", b"in_parts", "request", b"request", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -263,21 +282,34 @@ class EncodeStreamResponse(_message.Message):
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     RESPONSE_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    CONTINUES_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """The mark of the request that is answered."""
+    index: _builtins.int
+    """The place of the request in the stream, counted from 0."""
+    continues: _builtins.bool
+    """Whether more parts of this answer follow. They come one after the other, with
+    nothing of another answer between them.
+    """
     @_builtins.property
     def response(self) -> Global___EncodeResponse:
-        """What Encode would have answered."""
+        """What Encode would have answered; of an answer in parts the next results, in their
+        order. A sequence too large for a message goes on in the next one, see
+        EncodedSequence.first_row. Dictionary and timing are the same in each part.
+        """
 
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
         response: Global___EncodeResponse | None = ...,
+        index: _builtins.int = ...,
+        continues: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["response", b"response"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "response", b"response"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["continues", b"continues", "index", b"index", "request_id", b"request_id", "response", b"response"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -40,8 +40,9 @@ class EncoderServiceStub(object):
     DEADLINE_EXCEEDED   the caller's deadline passed, possibly in the queue
     A fault in one sequence fails that sequence only, see EncodeResult and EmbedResult.
 
-    Nucleotide codes are large (about 6 bytes * k for a nucleotide): raise the
-    client's limit on received messages above gRPC's default of 4 MiB.
+    Nucleotide codes are large (about 6 bytes * k for a nucleotide): ask for them in
+    parts, by EncodeStream, or raise the client's limit on received messages above
+    gRPC's default of 4 MiB.
     """
 
     def __init__(self, channel):
@@ -82,8 +83,9 @@ class EncoderServiceServicer(object):
     DEADLINE_EXCEEDED   the caller's deadline passed, possibly in the queue
     A fault in one sequence fails that sequence only, see EncodeResult and EmbedResult.
 
-    Nucleotide codes are large (about 6 bytes * k for a nucleotide): raise the
-    client's limit on received messages above gRPC's default of 4 MiB.
+    Nucleotide codes are large (about 6 bytes * k for a nucleotide): ask for them in
+    parts, by EncodeStream, or raise the client's limit on received messages above
+    gRPC's default of 4 MiB.
     """
 
     def Encode(self, request, context):
@@ -94,10 +96,11 @@ class EncoderServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def EncodeStream(self, request_iterator, context):
-        """Encodes a stream of batches. Each request gets one answer, and answers come
-        in the order of the requests. When the queue is full the server reads on
-        later instead of failing. A request that Encode would refuse as a whole ends
-        the stream with the same status, after the answers to all requests before it.
+        """Encodes a stream of batches. Each request gets one answer, in one message or in
+        parts; answers come in the order of the requests, save those that may overtake.
+        When the queue is full the server reads on later instead of failing. A request
+        that Encode would refuse as a whole ends the stream with the same status, after
+        the answers to all requests before it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -156,8 +159,9 @@ class EncoderService(object):
     DEADLINE_EXCEEDED   the caller's deadline passed, possibly in the queue
     A fault in one sequence fails that sequence only, see EncodeResult and EmbedResult.
 
-    Nucleotide codes are large (about 6 bytes * k for a nucleotide): raise the
-    client's limit on received messages above gRPC's default of 4 MiB.
+    Nucleotide codes are large (about 6 bytes * k for a nucleotide): ask for them in
+    parts, by EncodeStream, or raise the client's limit on received messages above
+    gRPC's default of 4 MiB.
     """
 
     @staticmethod

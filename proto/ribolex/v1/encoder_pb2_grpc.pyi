@@ -41,8 +41,9 @@ class EncoderServiceStub:
       DEADLINE_EXCEEDED   the caller's deadline passed, possibly in the queue
     A fault in one sequence fails that sequence only, see EncodeResult and EmbedResult.
 
-    Nucleotide codes are large (about 6 bytes * k for a nucleotide): raise the
-    client's limit on received messages above gRPC's default of 4 MiB.
+    Nucleotide codes are large (about 6 bytes * k for a nucleotide): ask for them in
+    parts, by EncodeStream, or raise the client's limit on received messages above
+    gRPC's default of 4 MiB.
     """
 
     @_typing.overload
@@ -52,10 +53,11 @@ class EncoderServiceStub:
     Encode: _grpc.UnaryUnaryMultiCallable[_encoder_pb2.EncodeRequest, _encoder_pb2.EncodeResponse]
     """Encodes one batch of sequences."""
     EncodeStream: _grpc.StreamStreamMultiCallable[_encoder_pb2.EncodeStreamRequest, _encoder_pb2.EncodeStreamResponse]
-    """Encodes a stream of batches. Each request gets one answer, and answers come
-    in the order of the requests. When the queue is full the server reads on
-    later instead of failing. A request that Encode would refuse as a whole ends
-    the stream with the same status, after the answers to all requests before it.
+    """Encodes a stream of batches. Each request gets one answer, in one message or in
+    parts; answers come in the order of the requests, save those that may overtake.
+    When the queue is full the server reads on later instead of failing. A request
+    that Encode would refuse as a whole ends the stream with the same status, after
+    the answers to all requests before it.
     """
     Embed: _grpc.UnaryStreamMultiCallable[_encoder_pb2.EmbedRequest, _encoder_pb2.EmbedResponse]
     """Gives the activations of one batch of sequences, of one layer or of several.
@@ -82,18 +84,20 @@ class EncoderServiceAsyncStub(EncoderServiceStub):
       DEADLINE_EXCEEDED   the caller's deadline passed, possibly in the queue
     A fault in one sequence fails that sequence only, see EncodeResult and EmbedResult.
 
-    Nucleotide codes are large (about 6 bytes * k for a nucleotide): raise the
-    client's limit on received messages above gRPC's default of 4 MiB.
+    Nucleotide codes are large (about 6 bytes * k for a nucleotide): ask for them in
+    parts, by EncodeStream, or raise the client's limit on received messages above
+    gRPC's default of 4 MiB.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Encode: _aio.UnaryUnaryMultiCallable[_encoder_pb2.EncodeRequest, _encoder_pb2.EncodeResponse]  # type: ignore[assignment]
     """Encodes one batch of sequences."""
     EncodeStream: _aio.StreamStreamMultiCallable[_encoder_pb2.EncodeStreamRequest, _encoder_pb2.EncodeStreamResponse]  # type: ignore[assignment]
-    """Encodes a stream of batches. Each request gets one answer, and answers come
-    in the order of the requests. When the queue is full the server reads on
-    later instead of failing. A request that Encode would refuse as a whole ends
-    the stream with the same status, after the answers to all requests before it.
+    """Encodes a stream of batches. Each request gets one answer, in one message or in
+    parts; answers come in the order of the requests, save those that may overtake.
+    When the queue is full the server reads on later instead of failing. A request
+    that Encode would refuse as a whole ends the stream with the same status, after
+    the answers to all requests before it.
     """
     Embed: _aio.UnaryStreamMultiCallable[_encoder_pb2.EmbedRequest, _encoder_pb2.EmbedResponse]  # type: ignore[assignment]
     """Gives the activations of one batch of sequences, of one layer or of several.
@@ -119,8 +123,9 @@ class EncoderServiceServicer(metaclass=_abc_1.ABCMeta):
       DEADLINE_EXCEEDED   the caller's deadline passed, possibly in the queue
     A fault in one sequence fails that sequence only, see EncodeResult and EmbedResult.
 
-    Nucleotide codes are large (about 6 bytes * k for a nucleotide): raise the
-    client's limit on received messages above gRPC's default of 4 MiB.
+    Nucleotide codes are large (about 6 bytes * k for a nucleotide): ask for them in
+    parts, by EncodeStream, or raise the client's limit on received messages above
+    gRPC's default of 4 MiB.
     """
 
     @_abc_1.abstractmethod
@@ -137,10 +142,11 @@ class EncoderServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_encoder_pb2.EncodeStreamRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_encoder_pb2.EncodeStreamResponse], _abc.AsyncIterator[_encoder_pb2.EncodeStreamResponse]]:
-        """Encodes a stream of batches. Each request gets one answer, and answers come
-        in the order of the requests. When the queue is full the server reads on
-        later instead of failing. A request that Encode would refuse as a whole ends
-        the stream with the same status, after the answers to all requests before it.
+        """Encodes a stream of batches. Each request gets one answer, in one message or in
+        parts; answers come in the order of the requests, save those that may overtake.
+        When the queue is full the server reads on later instead of failing. A request
+        that Encode would refuse as a whole ends the stream with the same status, after
+        the answers to all requests before it.
         """
 
     @_abc_1.abstractmethod

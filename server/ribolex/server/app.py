@@ -273,7 +273,7 @@ def _readings(backend: Backend) -> list[Reading]:
             lambda: _by_lane(queue.n_requests),
             ("lane",),
         ),
-        Reading("embedding_bytes", "Activations in memory.", lambda: room.n_taken),
+        Reading("embedding_bytes", "Answers in memory.", lambda: room.n_taken),
         Reading("collections", "Collections.", lambda: len(store.sizes)),
         Reading("index_codes", "RNAs in them.", lambda: sum(store.sizes.values())),
         Reading(

@@ -141,9 +141,9 @@ class ServerSettings(BaseSettings):
     RESOURCE_EXHAUSTED, one with a larger answer with INVALID_ARGUMENT."""
 
     max_embedding_mib: int = Field(default=1024, ge=1)
-    """Memory for activations on their way to callers of Embed, all together. A call
-    that alone takes more fails with INVALID_ARGUMENT, one that finds too much taken
-    with RESOURCE_EXHAUSTED."""
+    """Memory for answers in parts, activations and codes, on their way to callers, all
+    together. A request that alone takes more fails with INVALID_ARGUMENT; an Embed
+    that finds too much taken with RESOURCE_EXHAUSTED, a stream waits."""
 
     drain_s: float = Field(default=30.0, ge=0)
     """Seconds that calls in progress are given to finish after SIGTERM."""

@@ -54,7 +54,8 @@ def _silent(
 def test_answers_come_in_order(n_requests: int) -> None:
     sent = [str(n).encode() for n in range(n_requests)]
     with _stream(_echo) as method:
-        assert list(answers_in_order(method, sent, 3, 20.0)) == sent
+        answers = answers_in_order(method, sent, 3, 20.0)
+        assert list(answers) == [[one] for one in sent]
 
 
 def test_requests_are_drawn_only_so_far_ahead() -> None:
@@ -119,6 +120,26 @@ def test_stream_that_ends_too_soon_is_an_error() -> None:
     too_soon = pytest.raises(ServerError, match="ended the stream")
     with _stream(lambda requests, context: iter([b"a"])) as method, too_soon:
         list(answers_in_order(method, [b"a", b"b"], 3, 20.0))
+
+
+def test_more_answers_than_requests_are_an_error() -> None:
+    too_many = pytest.raises(ServerError, match="more answers")
+    with _stream(lambda requests, context: iter([b"a"] * 3)) as method, too_many:
+        list(answers_in_order(method, [b"a", b"b"], 3, 20.0))
+
+
+def test_an_answer_may_go_on() -> None:
+    with _stream(_echo) as method:
+        answers = answers_in_order(
+            method, [b"a", b"b"], 1, 20.0, goes_on=lambda message: message == b"+"
+        )
+        assert list(answers) == [[b"a"], [b"b"]]
+    parts = [b"+", b"+", b"a", b"b", b"+", b"c"]
+    with _stream(lambda requests, context: iter(parts)) as method:
+        answers = answers_in_order(
+            method, [b""] * 3, 3, 20.0, goes_on=lambda message: message == b"+"
+        )
+        assert list(answers) == [[b"+", b"+", b"a"], [b"b"], [b"+", b"c"]]
 
 
 @given(

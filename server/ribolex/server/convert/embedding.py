@@ -5,12 +5,10 @@ from collections.abc import Iterator
 from ribolex.errors import InvalidRequestError
 from ribolex.lm import Hook, LanguageModel
 from ribolex.server.convert import codes as convert
+from ribolex.server.convert import parts
 from ribolex.server.engine.embedding import DensePooling, Embedding, View
 from ribolex.server.engine.front import Answer
 from ribolex.v1 import codes_pb2, dictionary_pb2, encoder_pb2
-
-CHUNK_BYTES = 3 << 18
-"""Of rows in a message: with what is around them below the smallest limit, 1 MiB."""
 
 _HOOKS: dict[dictionary_pb2.Hook.ValueType, Hook] = {
     dictionary_pb2.HOOK_UNSPECIFIED: "normed",
@@ -60,21 +58,10 @@ def encode_embeddings(
         header=_encode_header(view, lm),
         timing=convert.encode_timing(answer.queue_s, answer.batches, total_s),
     )
-    response, size = _copy(empty), 0
-    for result in _results(answer):
-        n_bytes = result.ByteSize()
-        if response.results and size + n_bytes > CHUNK_BYTES:
-            yield response
-            response, size = _copy(empty), 0
-        response.results.append(result)
-        size += n_bytes
-    yield response
-
-
-def _copy(message: encoder_pb2.EmbedResponse) -> encoder_pb2.EmbedResponse:
-    copy = encoder_pb2.EmbedResponse()
-    copy.CopyFrom(message)
-    return copy
+    for results in parts.in_parts(_results(answer)):
+        response = encoder_pb2.EmbedResponse(results=results)
+        response.MergeFrom(empty)
+        yield response
 
 
 def _results(answer: Answer[Embedding]) -> Iterator[encoder_pb2.EmbedResult]:
@@ -83,7 +70,7 @@ def _results(answer: Answer[Embedding]) -> Iterator[encoder_pb2.EmbedResult]:
             rejection = convert.encode_rejection(outcome)
             yield encoder_pb2.EmbedResult(index=index, rejection=rejection)
             continue
-        n_rows = max(1, CHUNK_BYTES // outcome.rows[0].nbytes)
+        n_rows = max(1, parts.PART_BYTES // outcome.rows[0].nbytes)
         for start in range(0, len(outcome.rows), n_rows):
             rows = outcome.rows[start : start + n_rows]
             embedded = encoder_pb2.EmbeddedSequence(

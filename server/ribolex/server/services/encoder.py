@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing
+from typing import Any, NamedTuple
 
 import grpc
 
+from ribolex.dictionary import Dictionary
 from ribolex.errors import InvalidRequestError
 from ribolex.server.convert import codes as convert
 from ribolex.server.convert.embedding import decode_view, encode_embeddings
-from ribolex.server.convert.encoder import decode_options, encode_answer
+from ribolex.server.convert.encoder import (
+    Options,
+    bytes_of_parts,
+    decode_options,
+    encode_answer,
+    encode_parts,
+)
 from ribolex.server.engine.embedding import EmbedTask
-from ribolex.server.engine.encoding import EncodeTask
-from ribolex.server.engine.front import Order
+from ribolex.server.engine.encoding import EncodeTask, Encoding
+from ribolex.server.engine.front import Answer, Order
 from ribolex.server.engine.plan import Lane
 from ribolex.server.services.gate import Backend, Gate, deadline_of
 from ribolex.server.services.outcomes import count_answer
@@ -39,29 +47,46 @@ class EncoderService(encoder_pb2_grpc.EncoderServiceServicer):
         """Encodes one batch of sequences."""
         deadline_s = deadline_of(context.time_remaining())
         lane = Lane.BULK if request.bulk else Lane.INTERACTIVE
-        return await self._encode(request, deadline_s, lane, is_patient=False)
+        job = await self._prepare(request, deadline_s, lane, is_patient=False)
+        return _whole(await self._encode(job), job)
 
     async def EncodeStream(  # noqa: N802
         self,
         request_iterator: AsyncIterator[encoder_pb2.EncodeStreamRequest],
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> AsyncIterator[encoder_pb2.EncodeStreamResponse]:
-        """Encodes a stream of batches, answers in order."""
-        self._gate.enter()
+        """Encodes a stream of batches, answers in order or as they are ready."""
+        backend = self._gate.enter()
         deadline_s = deadline_of(context.time_remaining())
+        with backend.room.account() as account:
 
-        async def answer(
-            request: encoder_pb2.EncodeStreamRequest,
-        ) -> encoder_pb2.EncodeResponse:
-            return await self._encode(
-                request.request, deadline_s, Lane.BULK, is_patient=True
-            )
+            async def read() -> AsyncGenerator[_Streamed, None]:
+                place = 0
+                async with aclosing(
+                    until_drained(request_iterator, self._gate.draining)
+                ) as requests:
+                    async for request in requests:
+                        job = await self._prepare(
+                            request.request, deadline_s, Lane.BULK, is_patient=True
+                        )
+                        # Taken here, in the order of the requests: none waits for room
+                        # that one behind it holds.
+                        n_bytes = job.n_bytes() if request.in_parts else 0
+                        await account.take(n_bytes, "sequences")
+                        yield _Streamed(place, request, job, n_bytes)
+                        place += 1
 
-        requests = until_drained(request_iterator, self._gate.draining)
-        async for request, response in in_order(requests, answer, in_flight=_IN_FLIGHT):
-            yield encoder_pb2.EncodeStreamResponse(
-                request_id=request.request_id, response=response
+            answers = in_order(
+                read(),
+                self._answer,
+                in_flight=_IN_FLIGHT,
+                overtakes=lambda streamed: streamed.request.as_ready,
             )
+            async with aclosing(answers):
+                async for streamed, parts in answers:
+                    for message in _messages(streamed, parts):
+                        yield message
+                    account.give(streamed.n_bytes)
 
     async def Embed(  # noqa: N802
         self,
@@ -91,14 +116,15 @@ class EncoderService(encoder_pb2_grpc.EncoderServiceServicer):
             for response in encode_embeddings(answer, view, backend.lm, total_s):
                 yield response
 
-    async def _encode(
+    async def _prepare(
         self,
         request: encoder_pb2.EncodeRequest,
         deadline_s: float | None,
         lane: Lane,
         *,
         is_patient: bool,
-    ) -> encoder_pb2.EncodeResponse:
+    ) -> _Job:
+        """Returns what a request asks for, once it is known to be sound."""
         begun_s = time.monotonic()
         backend = self._gate.enter()
         options = decode_options(request.options)
@@ -113,17 +139,86 @@ class EncoderService(encoder_pb2_grpc.EncoderServiceServicer):
             lane=lane,
             is_patient=is_patient,
         )
-        answer = await backend.engine.compute(order)
-        count_answer(backend.metrics, answer)
-        total_s = time.monotonic() - begun_s
-        response = encode_answer(answer, options, found.dictionary, total_s)
-        convert.check_size(
-            response,
-            backend.max_message_bytes,
-            "sequences",
-            "send fewer of them, or ask for sequence codes only",
+        return _Job(backend, order, options, found.dictionary, begun_s)
+
+    async def _encode(self, job: _Job) -> _Encoded:
+        answer = await job.backend.engine.compute(job.order)
+        count_answer(job.backend.metrics, answer)
+        return _Encoded(answer, time.monotonic() - job.begun_s)
+
+    async def _answer(
+        self, streamed: _Streamed
+    ) -> Iterator[encoder_pb2.EncodeResponse]:
+        """Gives the parts of an answer, made as they are taken."""
+        job = streamed.job
+        encoded = await self._encode(job)
+        if not streamed.request.in_parts:
+            return iter([_whole(encoded, job)])
+        return encode_parts(
+            encoded.answer, job.options, job.dictionary, encoded.total_s
         )
-        return response
+
+
+class _Job(NamedTuple):
+    """One request of sequences to encode."""
+
+    backend: Backend
+    order: Order[Encoding]
+    options: Options
+    dictionary: Dictionary
+    begun_s: float
+
+    def n_bytes(self) -> int:
+        """Returns what its codes take in memory, at most."""
+        return bytes_of_parts(self.order.sequences, self.options, self.dictionary)
+
+
+class _Encoded(NamedTuple):
+    """What became of a request, and in how many seconds."""
+
+    answer: Answer[Encoding]
+    total_s: float
+
+
+class _Streamed(NamedTuple):
+    """One request of a stream."""
+
+    place: int
+    """In the stream."""
+    request: encoder_pb2.EncodeStreamRequest
+    job: _Job
+    n_bytes: int
+    """Of room that it holds."""
+
+
+def _whole(encoded: _Encoded, job: _Job) -> encoder_pb2.EncodeResponse:
+    """Returns the answer as one message, if it fits into one."""
+    answer, total_s = encoded
+    response = encode_answer(answer, job.options, job.dictionary, total_s)
+    convert.check_size(
+        response,
+        job.backend.max_message_bytes,
+        "sequences",
+        "send fewer of them, ask for sequence codes only, or have EncodeStream "
+        "answer in parts",
+    )
+    return response
+
+
+def _messages(
+    streamed: _Streamed, parts: Iterator[encoder_pb2.EncodeResponse]
+) -> Iterator[encoder_pb2.EncodeStreamResponse]:
+    """Yields the parts of an answer with what says whose they are."""
+    part: encoder_pb2.EncodeResponse | None = next(parts)
+    while part is not None:
+        following = next(parts, None)
+        yield encoder_pb2.EncodeStreamResponse(
+            request_id=streamed.request.request_id,
+            response=part,
+            index=streamed.place,
+            continues=following is not None,
+        )
+        part = following
 
 
 def _check_number(n_sequences: int, backend: Backend) -> None:

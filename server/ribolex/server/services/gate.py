@@ -26,7 +26,7 @@ class Backend:
     """In one request."""
     max_message_bytes: int
     room: Room
-    """For activations on their way out."""
+    """For answers in parts on their way out."""
     metrics: Metrics
 
 

@@ -1,0 +1,146 @@
+"""The asynchronous client: the methods of `Client`, awaited.
+
+What a method asks for, and how its answer is read, is told where `Client` has it; here
+is only how streams of batches are waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Sequence,
+)
+from contextlib import aclosing
+
+from ribolex.client import convert, records
+from ribolex.client.ask import Ask, awaited, awaited_pages
+from ribolex.client.async_stream import answers_in_order, in_batches
+from ribolex.client.client import Client
+from ribolex.client.collection import MAX_SIZE as MAX_UPSERT
+from ribolex.client.collection import UpsertTally, size_of, unheard
+from ribolex.client.connection import AsyncConnection
+from ribolex.client.encoder import (
+    MAX_SEQUENCES,
+    MAX_SIZE,
+    OnRejection,
+    checked,
+    embed_size,
+    stream_request,
+    wait_s,
+)
+from ribolex.client.errors import OverloadedError
+from ribolex.client.status import translated
+from ribolex.v1 import encoder_pb2
+
+
+class AsyncClient(AsyncConnection):
+    """A connection to one server, with all that can be asked over it, awaited.
+
+    For one event loop, and made within it; any number of tasks may use it at once.
+    Methods and parameters are those of `Client`, where they are described. Cancelling
+    whoever awaits one ends the call, and the server computes it no further. Streams are
+    asynchronous iterators and take asynchronous iterables, too; leave one early within
+    `contextlib.aclosing`, so that it ends there and then.
+    """
+
+    encode = awaited(Client.encode)
+    embed = awaited(Client.embed)
+    create_collection = awaited(Client.create_collection)
+    get_collection = awaited(Client.get_collection)
+    list_collections = awaited_pages(Client.list_collections)
+    delete_collection = awaited(Client.delete_collection)
+    get_rna = awaited(Client.get_rna)
+    search = awaited(Client.search)
+    feature = awaited(Client.feature)
+    nearest_features = awaited(Client.nearest_features)
+    dictionaries = awaited_pages(Client.dictionaries)
+
+    async def encode_stream(
+        self,
+        sequences: Iterable[str] | AsyncIterable[str],
+        *,
+        level: records.Level = "sequence",
+        pooling: records.Pooling = "max",
+        k: int | None = None,
+        dictionary: str | records.DictionaryRef | None = None,
+        half: bool = False,
+        degap: bool = False,
+        on_rejection: OnRejection = "raise",
+        batch: int = MAX_SEQUENCES,
+        n_ahead: int = 4,
+        as_ready: bool = False,
+    ) -> AsyncIterator[records.Encoded]:
+        """Yields the codes of any number of sequences; see `Client.encode_stream`."""
+        options = convert.encode_options(level, pooling, k, dictionary, half, degap)
+
+        async def requests() -> AsyncGenerator[encoder_pb2.EncodeStreamRequest, None]:
+            async for part in in_batches(sequences, len, batch, MAX_SIZE):
+                yield stream_request(part, options, as_ready)
+
+        answers = answers_in_order(
+            self._encoder.EncodeStream,
+            requests(),
+            n_ahead,
+            self.timeout_s,
+            self._metadata,
+            goes_on=_continues,
+        )
+        with translated(self.address):
+            async with aclosing(answers):
+                async for messages in answers:
+                    yield checked(convert.streamed(messages, level), on_rejection)
+
+    async def embed_stream(
+        self,
+        sequences: Iterable[str] | AsyncIterable[str],
+        *,
+        layers: Sequence[int] = (),
+        hook: records.Hook = "normed",
+        pooling: records.DensePooling | None = None,
+        half: bool = False,
+        degap: bool = False,
+        on_rejection: OnRejection = "raise",
+        batch: int = MAX_SEQUENCES,
+    ) -> AsyncIterator[records.Embedded]:
+        """Yields activations, batch by batch, in order; see `Client.embed_stream`."""
+        async for part in in_batches(sequences, len, batch, embed_size(layers)):
+            give_up_s = time.monotonic() + self.timeout_s
+            while True:
+                try:
+                    answer = await self.embed(
+                        part, layers=layers, hook=hook, pooling=pooling, half=half,
+                        degap=degap, on_rejection=on_rejection,
+                    )  # fmt: skip
+                    break
+                except OverloadedError as error:
+                    await asyncio.sleep(wait_s(error, give_up_s))
+            yield answer
+
+    async def upsert(
+        self,
+        collection: str,
+        rnas: Iterable[records.Rna] | AsyncIterable[records.Rna],
+        *,
+        degap: bool = False,
+        batch: int = 512,
+        on_progress: Callable[[int], object] = unheard,
+    ) -> records.UpsertReport:
+        """Stores RNAs, batch after batch; see `Client.upsert`."""
+        tally = UpsertTally(collection, degap)
+        async for part in in_batches(rnas, size_of, batch, MAX_UPSERT):
+            request = tally.request(part)
+            await self._ask(
+                Ask(self._collections.UpsertRnas, iter([request]), tally.add)
+            )
+            on_progress(len(part))
+        return tally.report
+
+
+def _continues(message: encoder_pb2.EncodeStreamResponse) -> bool:
+    return message.continues
