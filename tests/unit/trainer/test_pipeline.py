@@ -41,7 +41,7 @@ def plan(tmp_path: Path, draw_rnas: DrawRnas) -> TrainPlan:
         rnas=[tmp_path / "train.tsv.gz"],
         validation=tmp_path / "validation.tsv.gz",
         layer=1,
-        fit=FitPlan(64, 4, 20_000, 100, objective="topk", learning_rate=3e-3),
+        fit=FitPlan(64, 4, 20_000, batch_rows=100, learning_rate=3e-3),
         limits=GENEROUS,
     )
 

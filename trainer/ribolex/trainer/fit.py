@@ -59,7 +59,7 @@ class FitPlan:
     """Rows to see, each as often as it takes."""
     batch_rows: int = 1024
     """Rows of a step, of all ranks together."""
-    objective: ObjectiveName = "batchtopk"
+    objective: ObjectiveName = "topk"
     target: Target = "same"
     """What to rebuild; a source of two layers for all but "same"."""
     orthogonality: float = 0.0

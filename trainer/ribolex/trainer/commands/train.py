@@ -59,7 +59,7 @@ def train(
             help="What is minimised; docs/training.md compares them. All but relu "
             "fire --k features a nucleotide in the mean."
         ),
-    ] = "batchtopk",
+    ] = "topk",
     orthogonality: Annotated[
         float, typer.Option(help="Weight of the OrtSAE penalty; not with relu.")
     ] = 0.0,
