@@ -19,12 +19,15 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float16
+from ribolex.trainer.found.reconstruction import (
+    Reconstruction,
+    measure_reconstruction,
+)
 from torch.nn import functional as F
 
 from ribolex.lm import LanguageModel, load_lm
 from ribolex.rna import Rna, read_rnas
 from ribolex.trainer.corpus import choose
-from ribolex.trainer.evaluate import Evaluation, evaluate
 from ribolex.trainer.fit import FitPlan, FitProgress, fit
 from ribolex.trainer.rows import ArrayRows
 from ribolex_bundle import sample_path
@@ -39,7 +42,7 @@ Layers = list[Float16[np.ndarray, "row d_in"]]
 class Result(NamedTuple):
     """What came of a fit."""
 
-    evaluation: Evaluation
+    found: Reconstruction
     alike: float
     """Share of features with another one whose decoder row has a cosine above .9."""
     rows_per_s: float
@@ -81,9 +84,9 @@ def main() -> None:
         "processor": platform.processor() or platform.machine(),
         "torch": torch.__version__,
     }
-    base = found["TopK"].evaluation.fvu
+    base = found["TopK"].found.fvu
     ratios = {
-        f"fvu {name}/TopK": round(result.evaluation.fvu / base, 3)
+        f"fvu {name}/TopK": round(result.found.fvu / base, 3)
         for name, result in found.items()
         if "transcoder" not in name
     }
@@ -129,7 +132,7 @@ def _run(name: str, plan: FitPlan, train: Layers, held_out: Layers) -> Result:
     rows = F.normalize(fitted.sae.W_dec / fitted.target_moments.sigma, dim=1)
     nearest = (rows @ rows.T).fill_diagonal_(-1).amax(1)
     alike = float((nearest > LIKE).float().mean())
-    result = Result(evaluate(fitted.sae, x, wanted), alike, rate)
+    result = Result(measure_reconstruction(fitted.sae, x, wanted), alike, rate)
     shown = "".join(f" {value:<6.4g}" for value in _measures(result).values())
     print(f"{name:<24}{shown}", flush=True)
     return result
@@ -142,19 +145,19 @@ def _tune(plan: FitPlan, train: Layers, held_out: Layers) -> FitPlan:
         middle = (low + high) / 2
         tried = replace(plan, objective="relu", l1=math.exp(middle))
         short = replace(tried, n_rows=plan.n_rows // 3)
-        l0 = _run(f"  try {step}: {tried.l1:.3g}", short, train, held_out).evaluation.l0
+        l0 = _run(f"  try {step}: {tried.l1:.3g}", short, train, held_out).found.l0
         low, high = (middle, high) if l0 > plan.k else (low, middle)
     return replace(plan, objective="relu", l1=math.exp((low + high) / 2))
 
 
 def _measures(result: Result) -> dict[str, float]:
-    found = result.evaluation
+    found = result.found
     return {
         "fvu": round(found.fvu, 4),
         "l0": round(found.l0, 2),
         "dead": round(found.dead_fraction, 4),
         "dense": round(found.dense_fraction, 4),
-        "cut": round(found.cut_fraction, 5),
+        "cut": round(found.cap_cut or 0.0, 5),
         "alike": round(result.alike, 4),
         "rows_per_s": round(result.rows_per_s),
     }
