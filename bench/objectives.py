@@ -61,14 +61,15 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     train, held_out = _activations(options.layer, options.nucleotides)
     plan = FitPlan(options.features, options.k, options.rows)
+    sparse = replace(plan, objective="batchtopk")
     plans = {
         "TopK": replace(plan, objective="topk"),
-        "BatchTopK": replace(plan, objective="batchtopk"),
+        "BatchTopK": sparse,
         "Matryoshka": replace(plan, objective="matryoshka"),
         "TopK + OrtSAE": replace(plan, objective="topk", orthogonality=0.1),
-        "BatchTopK + OrtSAE": replace(plan, objective="batchtopk", orthogonality=0.1),
-        "transcoder, next layer": replace(plan, target="layer"),
-        "transcoder, difference": replace(plan, target="difference"),
+        "BatchTopK + OrtSAE": replace(sparse, orthogonality=0.1),
+        "transcoder, next layer": replace(sparse, target="layer"),
+        "transcoder, difference": replace(sparse, target="difference"),
         "ReLU + L1, 3e-3": replace(plan, objective="relu"),
     }
     print(f"{'':<24} FVU    L0     dead   dense  cut    alike  rows/s")
