@@ -26,7 +26,7 @@ from ribolex.dictionary import (
     write_dictionary,
 )
 from ribolex.dictionary.features import evidence_json, examples_json
-from ribolex.lm import LmConfig, RiNALMo, load_lm, save_network
+from ribolex.lm import LanguageModel, LmConfig, RiNALMo, load_lm, save_network
 from ribolex.registry import FolderRegistry
 from ribolex.server.app import serve
 from ribolex.server.settings import ServerSettings
@@ -64,14 +64,14 @@ def tiny_registry(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) ->
         (2, "other", "0" * 64),
     ):
         staged = staging / str(seed)
-        write_dictionary(staged, name=name, **random_dictionary(seed, digest))
+        write_dictionary(staged, name=name, **random_dictionary(seed, lm, digest))
         registry.publish(staged)
         if seed != 1:
             registry.set_current(name, 1)
     return root
 
 
-def random_dictionary(seed: int, lm_digest: str) -> dict[str, Any]:
+def random_dictionary(seed: int, lm: LanguageModel, lm_digest: str) -> dict[str, Any]:
     """Gives the parts of a random dictionary for the tiny model, as to write it."""
     generator = torch.Generator().manual_seed(seed)
     decoder = torch.randn(N_FEATURES, 32, generator=generator)
@@ -95,7 +95,8 @@ def random_dictionary(seed: int, lm_digest: str) -> dict[str, Any]:
         evidence=(evidence,) * N_FEATURES,
         examples=(examples,) * N_FEATURES,
     )
-    top = sae.encode(torch.randn(4, 32, generator=generator))
+    x = lm.activations(["ACGU"], [LAYER])[0][LAYER]
+    top = sae.encode(torch.from_numpy(x))
     codes = Codes.from_topk(top.indices.numpy(), top.values.numpy(), N_FEATURES)
     identity = Identity(
         "tiny", lm_digest, LAYER, "normed", "nucleotide", "sae", "topk", K, 32,

@@ -14,6 +14,7 @@
     │   ├── DictionaryExistsError
     │   └── CollectionExistsError
     ├── IncompatibleDictionaryError      made for another model, layer or width
+    ├── DictionaryInUseError             cannot be withdrawn, somebody needs it
     ├── StaleWriteError                  the registry moved underneath
     ├── OverloadedError                  a bounded queue is full
     ├── TooManyCallsError                a client has as many calls open as it may
@@ -194,6 +195,20 @@ class IncompatibleDictionaryError(RibolexError):
         self.what = what
         self.got = got
         self.expected = expected
+
+
+class DictionaryInUseError(RibolexError):
+    """Raised when a dictionary version is to be withdrawn that is still needed.
+
+    Attributes:
+        ref: The version, "name@version".
+        message: Who needs it: "it is current".
+    """
+
+    def __init__(self, ref: str, message: str) -> None:
+        super().__init__(f"dictionary {ref!r} is in use: {message}")
+        self.ref = ref
+        self.message = message
 
 
 class StaleWriteError(RibolexError):

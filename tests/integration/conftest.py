@@ -1,5 +1,6 @@
 """Stubs on a real socket, and a look into the details of a failure."""
 
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -72,6 +73,13 @@ def failure_of(error: grpc.RpcError) -> Failure:
             else:
                 retry_s = detail.retry_delay.ToMilliseconds() / 1000
     return Failure(error.code(), error.details() or "", reason, fields, retry_s)
+
+
+@pytest.fixture
+def http_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

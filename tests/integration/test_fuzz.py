@@ -5,6 +5,7 @@ prints how often each method answered with each code.
 """
 
 import os
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -41,7 +42,7 @@ METHODS: dict[str, MethodDescriptor] = {
 }
 ALLOWED = {
     "OK", "INVALID_ARGUMENT", "NOT_FOUND", "ALREADY_EXISTS", "FAILED_PRECONDITION",
-    "RESOURCE_EXHAUSTED", "CANCELLED", "DEADLINE_EXCEEDED",
+    "RESOURCE_EXHAUSTED", "CANCELLED", "DEADLINE_EXCEEDED", "ABORTED",
 }  # fmt: skip
 """INTERNAL and UNKNOWN are faults of ours, UNAVAILABLE is a server that is gone."""
 
@@ -140,7 +141,10 @@ def channel(
     tmp_path_factory: pytest.TempPathFactory, tiny_settings: dict[str, Any]
 ) -> Iterator[grpc.Channel]:
     data: Path = tmp_path_factory.mktemp("fuzzed")
-    with serving(ServerSettings(**tiny_settings, data=data)) as address:
+    # Its versions are activated and retired.
+    registry = shutil.copytree(tiny_settings["registry"], data / "registry")
+    changed = tiny_settings | {"registry": str(registry), "data": data / "data"}
+    with serving(ServerSettings(**changed)) as address:
         options = (("grpc.max_receive_message_length", -1),)
         with grpc.insecure_channel(address, options) as channel:
             yield channel
@@ -168,7 +172,9 @@ def call(
         if not method.server_streaming:
             begin(request, timeout=WAIT_S)
             return "OK"
-        answers = begin(request, timeout=WAIT_S)
+        # One who watches is told more until he leaves.
+        is_endless = method.name == "Watch"
+        answers = begin(request, timeout=0.05 if is_endless else WAIT_S)
         for _ in answers:
             if early:
                 answers.cancel()

@@ -2,7 +2,6 @@
 
 import logging
 import re
-import socket
 import time
 import urllib.error
 import urllib.request
@@ -25,13 +24,6 @@ from ribolex.v1 import encoder_pb2 as pb
 ROOT = Path(__file__).resolve().parents[2]
 ENCODE = pb.EncodeRequest(sequences=["ACGU", "GGG", "X"])
 ON_CUDA_ONLY = {"ribolex_device_memory_bytes"}
-
-
-@pytest.fixture
-def http_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def get(port: int, path: str) -> tuple[int, str]:

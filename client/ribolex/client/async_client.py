@@ -24,7 +24,8 @@ from ribolex.client.async_stream import answers_in_order, in_batches
 from ribolex.client.client import Client
 from ribolex.client.collection import MAX_SIZE as MAX_UPSERT
 from ribolex.client.collection import UpsertTally, size_of, unheard
-from ribolex.client.connection import AsyncConnection
+from ribolex.client.connection import AsyncConnection, closed_or
+from ribolex.client.dictionary import watch_request
 from ribolex.client.encoder import (
     MAX_SEQUENCES,
     MAX_SIZE,
@@ -60,6 +61,9 @@ class AsyncClient(AsyncConnection):
     feature = awaited(Client.feature)
     nearest_features = awaited(Client.nearest_features)
     dictionaries = awaited_pages(Client.dictionaries)
+    activate = awaited(Client.activate)
+    roll_back = awaited(Client.roll_back)
+    retire = awaited(Client.retire)
 
     async def encode_stream(
         self,
@@ -140,6 +144,22 @@ class AsyncClient(AsyncConnection):
             )
             on_progress(len(part))
         return tally.report
+
+    async def watch(
+        self, name: str | None = None
+    ) -> AsyncIterator[records.DictionaryChange]:
+        """Yields what the server uses, then every change; see `Client.watch`."""
+        with translated(self.address):
+            call = self._dictionaries.Watch(
+                watch_request(name), metadata=self._metadata
+            )
+            try:
+                async for message in call:
+                    yield convert.dictionary_change(message)
+            except asyncio.CancelledError as error:
+                raise closed_or(error) from error
+            finally:
+                call.cancel()
 
 
 def _continues(message: encoder_pb2.EncodeStreamResponse) -> bool:

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from ribolex.client import output, records
 from ribolex.client.client import Client
-from ribolex.client.commands import options
+from ribolex.client.commands import options, versions
 from ribolex.client.commands.batches import count, report
 from ribolex.client.commands.encoding import embed, encode
 from ribolex.client.commands.server import Server, with_server
@@ -42,6 +42,7 @@ app = typer.Typer(
 )
 dictionaries = typer.Typer(rich_markup_mode=None)
 app.add_typer(dictionaries, name="dictionaries")
+versions.register(dictionaries)
 app.command()(encode)
 app.command()(embed)
 
@@ -185,10 +186,10 @@ def feature(
 @dictionaries.callback(invoke_without_command=True)
 @with_server
 def list_dictionaries(context: typer.Context, server: Server) -> None:
-    """List a server's dictionaries, or work on a registry.
+    """List a server's dictionaries, or change which are used.
 
-    Without a command: what a running server has, * its default. The commands work on
-    the registry that they are given, and need no server.
+    Without a command: what a running server has, * its default. With --registry a
+    command works on the registry itself, and needs no server.
     """
     if context.invoked_subcommand:
         return

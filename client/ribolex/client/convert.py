@@ -125,7 +125,11 @@ def encode_options(
 def timing(message: codes_pb2.Timing) -> records.Timing:
     """Returns the times that a message holds."""
     return records.Timing(
-        message.queue_s, message.compute_s, message.total_s, message.prepare_s
+        message.queue_s,
+        message.compute_s,
+        message.total_s,
+        message.prepare_s,
+        message.n_cached,
     )
 
 
@@ -363,6 +367,37 @@ def dictionary(message: dictionary_pb2.Dictionary) -> records.Dictionary:
         is_current=message.is_current,
         is_default=message.is_default,
     )
+
+
+def dictionary_change(
+    message: dictionary_pb2.WatchResponse,
+) -> records.DictionaryChange:
+    """Returns what a message says became of a dictionary version."""
+    return records.DictionaryChange(
+        kind=_CHANGES.get(message.change, "unknown"),
+        dictionary=dictionary_ref(message.dictionary),
+        content_id=message.content_id,
+        reason=message.reason,
+        time_s=message.time_s,
+    )
+
+
+def moved(
+    message: dictionary_pb2.ActivateResponse | dictionary_pb2.RollbackResponse,
+) -> records.Moved:
+    """Returns which version was made current, and which was."""
+    before = dictionary_ref(message.before) if message.HasField("before") else None
+    return records.Moved(dictionary_ref(message.dictionary), before)
+
+
+_CHANGES: dict[int, records.ChangeKind] = {
+    dictionary_pb2.DICTIONARY_CHANGE_SERVING: "serving",
+    dictionary_pb2.DICTIONARY_CHANGE_KEPT: "kept",
+    dictionary_pb2.DICTIONARY_CHANGE_LOADED: "loaded",
+    dictionary_pb2.DICTIONARY_CHANGE_ACTIVATED: "activated",
+    dictionary_pb2.DICTIONARY_CHANGE_REFUSED: "refused",
+    dictionary_pb2.DICTIONARY_CHANGE_RETIRED: "retired",
+}
 
 
 def _word(enumerator: str) -> str:

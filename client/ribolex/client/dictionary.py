@@ -12,6 +12,7 @@ from ribolex.client import convert, records
 from ribolex.client.ask import Ask, Pages, blocking, paged
 from ribolex.client.connection import PAGE_SIZE, Connection
 from ribolex.client.errors import InvalidRequestError
+from ribolex.client.status import translated
 from ribolex.v1 import dictionary_pb2
 
 
@@ -100,3 +101,92 @@ class DictionaryCalls(Connection):
             request,
             lambda answer: map(convert.dictionary, answer.dictionaries),
         )
+
+    def watch(self, name: str | None = None) -> Iterator[records.DictionaryChange]:
+        """Yields what the server uses, then every change, for as long as it is drawn.
+
+        Leaving early ends the call. There is no longest wait: changes are rare.
+
+        Args:
+            name: of the dictionary; None for all.
+
+        Raises:
+            OverloadedError: changes came faster than they were drawn; watch again.
+            NotReadyError: the server drains, or is gone.
+        """
+        with translated(self.address):
+            call = self._dictionaries.Watch(
+                watch_request(name), metadata=self._metadata
+            )
+            try:
+                for message in call:
+                    yield convert.dictionary_change(message)
+            finally:
+                call.cancel()
+
+    @blocking
+    def activate(
+        self,
+        dictionary: str | records.DictionaryRef,
+        *,
+        expected: int | None = None,
+    ) -> Ask[records.Moved]:
+        """Makes a version current; the server uses it when this returns.
+
+        Args:
+            dictionary: "name@version".
+            expected: the version that must be current, 0 for none; None for any.
+
+        Raises:
+            StaleWriteError: another version is current.
+            IncompatibleDictionaryError: it does not fit the server's model, or fails
+                its panel.
+            DictionaryNotFoundError: there is no such version, or it is retired.
+            CorruptArtefactError: its files are not what was published.
+        """
+        request = dictionary_pb2.ActivateRequest(
+            dictionary=convert.dictionary_ref_to_pb(dictionary),
+            expected_version=expected,
+        )
+        return Ask(self._dictionaries.Activate, request, convert.moved)
+
+    @blocking
+    def roll_back(self, name: str | None = None) -> Ask[records.Moved]:
+        """Activates the version that was current before; twice leads back.
+
+        Args:
+            name: of the dictionary; None for the server's default.
+
+        Raises:
+            DictionaryNotFoundError: none was.
+            StaleWriteError: the current version changed meanwhile.
+        """
+        request = dictionary_pb2.RollbackRequest(name=name or "")
+        return Ask(self._dictionaries.Rollback, request, convert.moved)
+
+    @blocking
+    def retire(
+        self, dictionary: str | records.DictionaryRef
+    ) -> Ask[records.DictionaryRef]:
+        """Withdraws a version for good, and returns which it was.
+
+        Args:
+            dictionary: "name@version".
+
+        Raises:
+            DictionaryInUseError: it is current, or a collection needs it.
+            DictionaryNotFoundError: there is no such version.
+        """
+        request = dictionary_pb2.RetireRequest(
+            dictionary=convert.dictionary_ref_to_pb(dictionary)
+        )
+        return Ask(
+            self._dictionaries.Retire,
+            request,
+            lambda answer: convert.dictionary_ref(answer.dictionary),
+        )
+
+
+def watch_request(name: str | None) -> dictionary_pb2.WatchRequest:
+    """Returns the message that asks for the changes of a dictionary, or of all."""
+    return dictionary_pb2.WatchRequest(name=name or "")

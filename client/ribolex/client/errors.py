@@ -14,6 +14,7 @@
     │   ├── DictionaryExistsError
     │   └── CollectionExistsError
     ├── IncompatibleDictionaryError      made for another model, layer or width
+    ├── DictionaryInUseError             cannot be withdrawn, somebody needs it
     ├── StaleWriteError                  the registry moved underneath
     ├── OverloadedError                  the server has no room; try again later
     ├── NotAuthenticatedError            the server wants a token, or another one
@@ -123,6 +124,10 @@ class CollectionExistsError(AlreadyExistsError):
 
 class IncompatibleDictionaryError(RibolexError):
     """Raised when a dictionary was made for another model, layer or width."""
+
+
+class DictionaryInUseError(RibolexError):
+    """Raised when a dictionary version is to be withdrawn that is still needed."""
 
 
 class StaleWriteError(RibolexError):

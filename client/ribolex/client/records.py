@@ -29,6 +29,36 @@ class DictionaryRef:
         return f"{self.name}@{self.version}"
 
 
+ChangeKind = Literal[
+    "serving", "kept", "loaded", "activated", "refused", "retired", "unknown"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class DictionaryChange:
+    """What became of a dictionary version on a server."""
+
+    kind: ChangeKind
+    """"serving" and "kept" (to roll back to) tell what is so when one begins to watch;
+    "unknown" is from a newer server."""
+    dictionary: DictionaryRef
+    content_id: str
+    """SHA-256 of its content; empty if it was not loaded."""
+    reason: str
+    """Why it was refused; else empty."""
+    time_s: float
+    """UTC timestamp."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A dictionary version was made current."""
+
+    dictionary: DictionaryRef
+    before: DictionaryRef | None
+    """The version that was current until then."""
+
+
 @dataclass(frozen=True, slots=True)
 class Timing:
     """Where the time of one request went, in seconds on the server's clock."""
@@ -37,6 +67,8 @@ class Timing:
     compute_s: float
     total_s: float
     prepare_s: float = 0.0
+    n_cached: int = 0
+    """Sequences whose answer was computed before and kept."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ _REASONS: dict[str, type[errors.RibolexError]] = {
     "RNA_NOT_FOUND": errors.RnaNotFoundError,
     "DICTIONARY_EXISTS": errors.DictionaryExistsError,
     "COLLECTION_EXISTS": errors.CollectionExistsError,
+    "DICTIONARY_IN_USE": errors.DictionaryInUseError,
 }
 """ErrorInfo.reason, where it says more than the code."""
 
@@ -80,7 +81,9 @@ def error_of(error: grpc.RpcError, address: str) -> errors.RibolexError:
     details = _details(error)
     kind = ERRORS.get(code, errors.ServerError)
     finer = _REASONS.get(details.reason, kind)
-    return (finer if issubclass(finer, kind) else kind)(
+    # There is no one error above all that FAILED_PRECONDITION stands for.
+    is_finer = issubclass(finer, kind) or finer is errors.DictionaryInUseError
+    return (finer if is_finer else kind)(
         text, violations=details.violations, retry_after_s=details.retry_after_s
     )
 

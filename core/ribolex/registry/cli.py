@@ -1,16 +1,20 @@
 """The commands `ribolex dictionaries list`, `publish`, `activate` and so on.
 
-They work on a registry itself, with no server. Light: what reads dictionaries is
+They work on a registry itself, with no server; where a command of that name asks a
+server already, `--registry` makes the difference. Light: what reads dictionaries is
 imported once a command is called.
 """
 
+import functools
+import inspect
 import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
 from rich.console import Console
@@ -29,6 +33,15 @@ At = Annotated[
         envvar="RIBOLEX_REGISTRY",
     ),
 ]
+_Maybe = Annotated[
+    str | None,
+    typer.Option(
+        "--registry",
+        metavar="FOLDER|URL",
+        help='Work on this registry, with no server: a folder, redis://..., "bundled".',
+        envvar="RIBOLEX_REGISTRY",
+    ),
+]
 RefArgument = Annotated[str, typer.Argument(metavar="NAME@VERSION")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -39,8 +52,8 @@ def register(app: typer.Typer) -> None:
     group.command(name="list")(list_entries)
     group.command()(publish)
     group.command()(current)
-    group.command()(activate)
-    group.command()(retire)
+    _offer(group, activate)
+    _offer(group, retire)
     group.command()(purge)
     group.command(name="log")(show_log)
     group.command()(reconcile)
@@ -164,6 +177,54 @@ def reconcile(registry: At) -> None:
 
     for line in open_registry(registry).reconcile() or ["nothing to mend"]:
         typer.echo(line)
+
+
+def _offer(group: typer.Typer, command: Callable[..., None]) -> None:
+    """Adds a command, or joins it with the one of its name that asks a server."""
+    for known in group.registered_commands:
+        if known.name == command.__name__ and known.callback is not None:
+            known.callback = _joined(known.callback, command)
+            return
+    group.command()(command)
+
+
+def _joined(
+    remote: Callable[..., None], local: Callable[..., None]
+) -> Callable[..., None]:
+    """Returns a command that takes the options of both; a registry decides."""
+    theirs, ours = (inspect.signature(one).parameters for one in (remote, local))
+
+    @functools.wraps(remote)
+    def run(context: typer.Context, **given: Any) -> None:
+        registry = given.pop("registry")
+        told = {name: _is_told(context, name) for name in ("registry", "server")}
+        if told["registry"] and told["server"]:
+            raise typer.BadParameter("give one of --registry and --server")
+        if registry is None or told["server"]:
+            remote(**given)
+            return
+        local(
+            registry=registry, **{name: given[name] for name in ours if name in given}
+        )
+
+    registry = ours["registry"].replace(
+        default=None, kind=inspect.Parameter.KEYWORD_ONLY, annotation=_Maybe
+    )
+    context = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY)
+    shown = [context, *theirs.values(), registry]
+    run.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+    run.__annotations__ = {
+        **get_type_hints(remote, include_extras=True),
+        "registry": _Maybe,
+        "context": typer.Context,
+    }
+    return run
+
+
+def _is_told(context: typer.Context, name: str) -> bool:
+    """Returns whether an option stands on the command line itself."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def _table(*columns: str) -> Table:

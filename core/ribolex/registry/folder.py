@@ -22,6 +22,7 @@ from ribolex.dictionary.artefact import MANIFEST_FILE
 from ribolex.errors import (
     CorruptArtefactError,
     DictionaryExistsError,
+    DictionaryInUseError,
     DictionaryNotFoundError,
     InvalidRequestError,
     StaleWriteError,
@@ -131,9 +132,7 @@ class FolderRegistry:
         self._expect(name, version)
         with self._locked(name):
             if self.current(name) == version:
-                raise InvalidRequestError(
-                    "dictionary", f"{ref} is current, expected one that is not"
-                )
+                raise DictionaryInUseError(ref, "it is current")
             self._store.mark_retired(name, version)
             self._record("retired", name, version)
         log.info("retired dictionary=%s", ref)

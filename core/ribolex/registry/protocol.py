@@ -193,7 +193,8 @@ class Registry(Protocol):
 
         Raises:
             DictionaryNotFoundError: there is no such version.
-            InvalidRequestError: it is current, or the text is no such ref.
+            DictionaryInUseError: it is current.
+            InvalidRequestError: the text is no such ref.
         """
 
     def purge(self, ref: str) -> None:

@@ -14,6 +14,7 @@ from ribolex.dictionary.artefact import MANIFEST_FILE
 from ribolex.errors import (
     CorruptArtefactError,
     DictionaryExistsError,
+    DictionaryInUseError,
     DictionaryNotFoundError,
     InvalidRequestError,
     StaleWriteError,
@@ -149,9 +150,7 @@ class RedisRegistry:
         if word == "missing":
             raise DictionaryNotFoundError(ref)
         if word == "current":
-            raise InvalidRequestError(
-                "dictionary", f"{ref} is current, expected one that is not"
-            )
+            raise DictionaryInUseError(ref, "it is current")
         self._store.mark_retired(name, version)
         log.info("retired dictionary=%s", ref)
 

@@ -24,29 +24,29 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16ribolex/v1/codes.proto\x12\nribolex.v1\".\n\rDictionaryRef\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\"\xb2\x01\n\x05\x43odes\x12\x0e\n\x06n_rows\x18\x01 \x01(\x04\x12\x12\n\nn_features\x18\x02 \x01(\r\x12\x0e\n\x06indptr\x18\x03 \x01(\x0c\x12\x0f\n\x07indices\x18\x04 \x01(\x0c\x12)\n\nindex_type\x18\x05 \x01(\x0e\x32\x15.ribolex.v1.IndexType\x12\x0e\n\x06values\x18\x06 \x01(\x0c\x12)\n\nvalue_type\x18\x07 \x01(\x0e\x32\x15.ribolex.v1.ValueType\"P\n\x06Timing\x12\x0f\n\x07queue_s\x18\x01 \x01(\x01\x12\x11\n\tcompute_s\x18\x02 \x01(\x01\x12\x0f\n\x07total_s\x18\x03 \x01(\x01\x12\x11\n\tprepare_s\x18\x04 \x01(\x01\"X\n\tRejection\x12+\n\x06reason\x18\x01 \x01(\x0e\x32\x1b.ribolex.v1.RejectionReason\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t*H\n\x05Level\x12\x15\n\x11LEVEL_UNSPECIFIED\x10\x00\x12\x14\n\x10LEVEL_NUCLEOTIDE\x10\x01\x12\x12\n\x0eLEVEL_SEQUENCE\x10\x02*X\n\x07Pooling\x12\x17\n\x13POOLING_UNSPECIFIED\x10\x00\x12\x0f\n\x0bPOOLING_MAX\x10\x01\x12\x10\n\x0cPOOLING_MEAN\x10\x02\x12\x11\n\rPOOLING_COUNT\x10\x03*U\n\tIndexType\x12\x1a\n\x16INDEX_TYPE_UNSPECIFIED\x10\x00\x12\x15\n\x11INDEX_TYPE_UINT16\x10\x01\x12\x15\n\x11INDEX_TYPE_UINT32\x10\x02*W\n\tValueType\x12\x1a\n\x16VALUE_TYPE_UNSPECIFIED\x10\x00\x12\x16\n\x12VALUE_TYPE_FLOAT32\x10\x01\x12\x16\n\x12VALUE_TYPE_FLOAT16\x10\x02*\xa6\x01\n\x0fRejectionReason\x12 \n\x1cREJECTION_REASON_UNSPECIFIED\x10\x00\x12%\n!REJECTION_REASON_INVALID_SEQUENCE\x10\x01\x12&\n\"REJECTION_REASON_SEQUENCE_TOO_LONG\x10\x02\x12\"\n\x1eREJECTION_REASON_INVALID_FIELD\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16ribolex/v1/codes.proto\x12\nribolex.v1\".\n\rDictionaryRef\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\r\"\xb2\x01\n\x05\x43odes\x12\x0e\n\x06n_rows\x18\x01 \x01(\x04\x12\x12\n\nn_features\x18\x02 \x01(\r\x12\x0e\n\x06indptr\x18\x03 \x01(\x0c\x12\x0f\n\x07indices\x18\x04 \x01(\x0c\x12)\n\nindex_type\x18\x05 \x01(\x0e\x32\x15.ribolex.v1.IndexType\x12\x0e\n\x06values\x18\x06 \x01(\x0c\x12)\n\nvalue_type\x18\x07 \x01(\x0e\x32\x15.ribolex.v1.ValueType\"b\n\x06Timing\x12\x0f\n\x07queue_s\x18\x01 \x01(\x01\x12\x11\n\tcompute_s\x18\x02 \x01(\x01\x12\x0f\n\x07total_s\x18\x03 \x01(\x01\x12\x11\n\tprepare_s\x18\x04 \x01(\x01\x12\x10\n\x08n_cached\x18\x05 \x01(\r\"X\n\tRejection\x12+\n\x06reason\x18\x01 \x01(\x0e\x32\x1b.ribolex.v1.RejectionReason\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t*H\n\x05Level\x12\x15\n\x11LEVEL_UNSPECIFIED\x10\x00\x12\x14\n\x10LEVEL_NUCLEOTIDE\x10\x01\x12\x12\n\x0eLEVEL_SEQUENCE\x10\x02*X\n\x07Pooling\x12\x17\n\x13POOLING_UNSPECIFIED\x10\x00\x12\x0f\n\x0bPOOLING_MAX\x10\x01\x12\x10\n\x0cPOOLING_MEAN\x10\x02\x12\x11\n\rPOOLING_COUNT\x10\x03*U\n\tIndexType\x12\x1a\n\x16INDEX_TYPE_UNSPECIFIED\x10\x00\x12\x15\n\x11INDEX_TYPE_UINT16\x10\x01\x12\x15\n\x11INDEX_TYPE_UINT32\x10\x02*W\n\tValueType\x12\x1a\n\x16VALUE_TYPE_UNSPECIFIED\x10\x00\x12\x16\n\x12VALUE_TYPE_FLOAT32\x10\x01\x12\x16\n\x12VALUE_TYPE_FLOAT16\x10\x02*\xa6\x01\n\x0fRejectionReason\x12 \n\x1cREJECTION_REASON_UNSPECIFIED\x10\x00\x12%\n!REJECTION_REASON_INVALID_SEQUENCE\x10\x01\x12&\n\"REJECTION_REASON_SEQUENCE_TOO_LONG\x10\x02\x12\"\n\x1eREJECTION_REASON_INVALID_FIELD\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ribolex.v1.codes_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LEVEL']._serialized_start=439
-  _globals['_LEVEL']._serialized_end=511
-  _globals['_POOLING']._serialized_start=513
-  _globals['_POOLING']._serialized_end=601
-  _globals['_INDEXTYPE']._serialized_start=603
-  _globals['_INDEXTYPE']._serialized_end=688
-  _globals['_VALUETYPE']._serialized_start=690
-  _globals['_VALUETYPE']._serialized_end=777
-  _globals['_REJECTIONREASON']._serialized_start=780
-  _globals['_REJECTIONREASON']._serialized_end=946
+  _globals['_LEVEL']._serialized_start=457
+  _globals['_LEVEL']._serialized_end=529
+  _globals['_POOLING']._serialized_start=531
+  _globals['_POOLING']._serialized_end=619
+  _globals['_INDEXTYPE']._serialized_start=621
+  _globals['_INDEXTYPE']._serialized_end=706
+  _globals['_VALUETYPE']._serialized_start=708
+  _globals['_VALUETYPE']._serialized_end=795
+  _globals['_REJECTIONREASON']._serialized_start=798
+  _globals['_REJECTIONREASON']._serialized_end=964
   _globals['_DICTIONARYREF']._serialized_start=38
   _globals['_DICTIONARYREF']._serialized_end=84
   _globals['_CODES']._serialized_start=87
   _globals['_CODES']._serialized_end=265
   _globals['_TIMING']._serialized_start=267
-  _globals['_TIMING']._serialized_end=347
-  _globals['_REJECTION']._serialized_start=349
-  _globals['_REJECTION']._serialized_end=437
+  _globals['_TIMING']._serialized_end=365
+  _globals['_REJECTION']._serialized_start=367
+  _globals['_REJECTION']._serialized_end=455
 # @@protoc_insertion_point(module_scope)

@@ -250,6 +250,7 @@ class Timing(_message.Message):
     COMPUTE_S_FIELD_NUMBER: _builtins.int
     TOTAL_S_FIELD_NUMBER: _builtins.int
     PREPARE_S_FIELD_NUMBER: _builtins.int
+    N_CACHED_FIELD_NUMBER: _builtins.int
     queue_s: _builtins.float
     """Seconds spent waiting, >= 0: from its arrival in the queue until the last of its
     batches was done, less prepare_s and compute_s.
@@ -264,6 +265,10 @@ class Timing(_message.Message):
     """Seconds in which batches with parts of this request were laid out for the
     device, >= 0. Shared work counts in full, as in compute_s.
     """
+    n_cached: _builtins.int
+    """Sequences whose answer had been computed before and was kept; they neither waited
+    nor took part in a batch.
+    """
     def __init__(
         self,
         *,
@@ -271,10 +276,11 @@ class Timing(_message.Message):
         compute_s: _builtins.float = ...,
         total_s: _builtins.float = ...,
         prepare_s: _builtins.float = ...,
+        n_cached: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compute_s", b"compute_s", "prepare_s", b"prepare_s", "queue_s", b"queue_s", "total_s", b"total_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["compute_s", b"compute_s", "n_cached", b"n_cached", "prepare_s", b"prepare_s", "queue_s", b"queue_s", "total_s", b"total_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -92,6 +92,46 @@ ACTIVATION_FUNCTION_JUMPRELU: ActivationFunction.ValueType  # 2
 """The k largest of those above a threshold of their feature's own."""
 Global___ActivationFunction: _TypeAlias = ActivationFunction  # noqa: Y015
 
+class _DictionaryChange:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DictionaryChangeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DictionaryChange.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DICTIONARY_CHANGE_UNSPECIFIED: _DictionaryChange.ValueType  # 0
+    """Never sent."""
+    DICTIONARY_CHANGE_SERVING: _DictionaryChange.ValueType  # 1
+    """It is in use; told first to everyone who begins to watch."""
+    DICTIONARY_CHANGE_KEPT: _DictionaryChange.ValueType  # 2
+    """It is kept in memory to roll back to; told after SERVING, if there is one."""
+    DICTIONARY_CHANGE_LOADED: _DictionaryChange.ValueType  # 3
+    """It was loaded beside the one in use, and passed its checks."""
+    DICTIONARY_CHANGE_ACTIVATED: _DictionaryChange.ValueType  # 4
+    """It is in use from now on, in place of the one before."""
+    DICTIONARY_CHANGE_REFUSED: _DictionaryChange.ValueType  # 5
+    """It was to be used and cannot be; the one before is used on."""
+    DICTIONARY_CHANGE_RETIRED: _DictionaryChange.ValueType  # 6
+    """It was withdrawn for good."""
+
+class DictionaryChange(_DictionaryChange, metaclass=_DictionaryChangeEnumTypeWrapper):
+    """What became of a dictionary version on this server."""
+
+DICTIONARY_CHANGE_UNSPECIFIED: DictionaryChange.ValueType  # 0
+"""Never sent."""
+DICTIONARY_CHANGE_SERVING: DictionaryChange.ValueType  # 1
+"""It is in use; told first to everyone who begins to watch."""
+DICTIONARY_CHANGE_KEPT: DictionaryChange.ValueType  # 2
+"""It is kept in memory to roll back to; told after SERVING, if there is one."""
+DICTIONARY_CHANGE_LOADED: DictionaryChange.ValueType  # 3
+"""It was loaded beside the one in use, and passed its checks."""
+DICTIONARY_CHANGE_ACTIVATED: DictionaryChange.ValueType  # 4
+"""It is in use from now on, in place of the one before."""
+DICTIONARY_CHANGE_REFUSED: DictionaryChange.ValueType  # 5
+"""It was to be used and cannot be; the one before is used on."""
+DICTIONARY_CHANGE_RETIRED: DictionaryChange.ValueType  # 6
+"""It was withdrawn for good."""
+Global___DictionaryChange: _TypeAlias = DictionaryChange  # noqa: Y015
+
 @_typing.final
 class Dictionary(_message.Message):
     """One dictionary version: what it was made from and how good it is."""
@@ -617,3 +657,227 @@ class NearestFeature(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NearestFeature: _TypeAlias = NearestFeature  # noqa: Y015
+
+@_typing.final
+class WatchRequest(_message.Message):
+    """Asks to be told of changes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name of the dictionary; empty for all."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchRequest: _TypeAlias = WatchRequest  # noqa: Y015
+
+@_typing.final
+class WatchResponse(_message.Message):
+    """One change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGE_FIELD_NUMBER: _builtins.int
+    DICTIONARY_FIELD_NUMBER: _builtins.int
+    CONTENT_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    TIME_S_FIELD_NUMBER: _builtins.int
+    change: Global___DictionaryChange.ValueType
+    """What happened."""
+    content_id: _builtins.str
+    """SHA-256 of its content; empty if it was not loaded."""
+    reason: _builtins.str
+    """Why it was refused, for people; else empty."""
+    time_s: _builtins.float
+    """When, in seconds since 1970, UTC."""
+    @_builtins.property
+    def dictionary(self) -> _codes_pb2.DictionaryRef:
+        """To which version."""
+
+    def __init__(
+        self,
+        *,
+        change: Global___DictionaryChange.ValueType = ...,
+        dictionary: _codes_pb2.DictionaryRef | None = ...,
+        content_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        time_s: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dictionary", b"dictionary"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "content_id", b"content_id", "dictionary", b"dictionary", "reason", b"reason", "time_s", b"time_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchResponse: _TypeAlias = WatchResponse  # noqa: Y015
+
+@_typing.final
+class ActivateRequest(_message.Message):
+    """Asks to make a version current."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DICTIONARY_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    expected_version: _builtins.int
+    """The version that must be current for this to be done, 0 for none. Absent: the one
+    that is current when the server begins.
+    """
+    @_builtins.property
+    def dictionary(self) -> _codes_pb2.DictionaryRef:
+        """The version; both its name and its number are required."""
+
+    def __init__(
+        self,
+        *,
+        dictionary: _codes_pb2.DictionaryRef | None = ...,
+        expected_version: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "dictionary", b"dictionary", "expected_version", b"expected_version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version", "dictionary", b"dictionary", "expected_version", b"expected_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expected_version: _TypeAlias = _typing.Literal["expected_version"]  # noqa: Y015
+    _WhichOneofArgType__expected_version: _TypeAlias = _typing.Literal["_expected_version", b"_expected_version"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_version) -> _WhichOneofReturnType__expected_version | None: ...
+
+Global___ActivateRequest: _TypeAlias = ActivateRequest  # noqa: Y015
+
+@_typing.final
+class ActivateResponse(_message.Message):
+    """A version is current, and used by this server."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DICTIONARY_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def dictionary(self) -> _codes_pb2.DictionaryRef:
+        """The version."""
+
+    @_builtins.property
+    def before(self) -> _codes_pb2.DictionaryRef:
+        """The version that was current before; absent if there was none."""
+
+    def __init__(
+        self,
+        *,
+        dictionary: _codes_pb2.DictionaryRef | None = ...,
+        before: _codes_pb2.DictionaryRef | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["before", b"before", "dictionary", b"dictionary"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["before", b"before", "dictionary", b"dictionary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ActivateResponse: _TypeAlias = ActivateResponse  # noqa: Y015
+
+@_typing.final
+class RollbackRequest(_message.Message):
+    """Asks for the version before the current one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name of the dictionary; empty for the server's default."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollbackRequest: _TypeAlias = RollbackRequest  # noqa: Y015
+
+@_typing.final
+class RollbackResponse(_message.Message):
+    """A version is current again, and used by this server."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DICTIONARY_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def dictionary(self) -> _codes_pb2.DictionaryRef:
+        """The version."""
+
+    @_builtins.property
+    def before(self) -> _codes_pb2.DictionaryRef:
+        """The version that was current before."""
+
+    def __init__(
+        self,
+        *,
+        dictionary: _codes_pb2.DictionaryRef | None = ...,
+        before: _codes_pb2.DictionaryRef | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["before", b"before", "dictionary", b"dictionary"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["before", b"before", "dictionary", b"dictionary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollbackResponse: _TypeAlias = RollbackResponse  # noqa: Y015
+
+@_typing.final
+class RetireRequest(_message.Message):
+    """Asks to withdraw a version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DICTIONARY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def dictionary(self) -> _codes_pb2.DictionaryRef:
+        """The version; both its name and its number are required."""
+
+    def __init__(
+        self,
+        *,
+        dictionary: _codes_pb2.DictionaryRef | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dictionary", b"dictionary"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dictionary", b"dictionary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetireRequest: _TypeAlias = RetireRequest  # noqa: Y015
+
+@_typing.final
+class RetireResponse(_message.Message):
+    """The version is withdrawn."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DICTIONARY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def dictionary(self) -> _codes_pb2.DictionaryRef:
+        """The version."""
+
+    def __init__(
+        self,
+        *,
+        dictionary: _codes_pb2.DictionaryRef | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dictionary", b"dictionary"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dictionary", b"dictionary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetireResponse: _TypeAlias = RetireResponse  # noqa: Y015

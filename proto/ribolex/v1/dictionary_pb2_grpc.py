@@ -26,12 +26,17 @@ if _version_not_supported:
 
 
 class DictionaryServiceStub(object):
-    """Looks into the dictionaries that the server has. Changes nothing.
+    """Looks into the dictionaries that the server has, and says which of them are used.
+
+    The server follows its registry: when the current version of the dictionary that it
+    serves moves there, it loads the new version beside the old one, checks its files,
+    its fit with the model and its panel, and exchanges the two between two batches.
+    One that does not pass is refused, and the old one serves on.
 
     Every method may fail with
     INVALID_ARGUMENT    a field is missing or out of range
     NOT_FOUND           the dictionary or the feature is not there
-    UNAVAILABLE         the server is loading or draining
+    UNAVAILABLE         the server is loading or draining, or its registry is away
     DATA_LOSS           the dictionary's files are not what was published
     """
 
@@ -56,15 +61,40 @@ class DictionaryServiceStub(object):
                 request_serializer=ribolex_dot_v1_dot_dictionary__pb2.NearestFeaturesRequest.SerializeToString,
                 response_deserializer=ribolex_dot_v1_dot_dictionary__pb2.NearestFeaturesResponse.FromString,
                 _registered_method=True)
+        self.Watch = channel.unary_stream(
+                '/ribolex.v1.DictionaryService/Watch',
+                request_serializer=ribolex_dot_v1_dot_dictionary__pb2.WatchRequest.SerializeToString,
+                response_deserializer=ribolex_dot_v1_dot_dictionary__pb2.WatchResponse.FromString,
+                _registered_method=True)
+        self.Activate = channel.unary_unary(
+                '/ribolex.v1.DictionaryService/Activate',
+                request_serializer=ribolex_dot_v1_dot_dictionary__pb2.ActivateRequest.SerializeToString,
+                response_deserializer=ribolex_dot_v1_dot_dictionary__pb2.ActivateResponse.FromString,
+                _registered_method=True)
+        self.Rollback = channel.unary_unary(
+                '/ribolex.v1.DictionaryService/Rollback',
+                request_serializer=ribolex_dot_v1_dot_dictionary__pb2.RollbackRequest.SerializeToString,
+                response_deserializer=ribolex_dot_v1_dot_dictionary__pb2.RollbackResponse.FromString,
+                _registered_method=True)
+        self.Retire = channel.unary_unary(
+                '/ribolex.v1.DictionaryService/Retire',
+                request_serializer=ribolex_dot_v1_dot_dictionary__pb2.RetireRequest.SerializeToString,
+                response_deserializer=ribolex_dot_v1_dot_dictionary__pb2.RetireResponse.FromString,
+                _registered_method=True)
 
 
 class DictionaryServiceServicer(object):
-    """Looks into the dictionaries that the server has. Changes nothing.
+    """Looks into the dictionaries that the server has, and says which of them are used.
+
+    The server follows its registry: when the current version of the dictionary that it
+    serves moves there, it loads the new version beside the old one, checks its files,
+    its fit with the model and its panel, and exchanges the two between two batches.
+    One that does not pass is refused, and the old one serves on.
 
     Every method may fail with
     INVALID_ARGUMENT    a field is missing or out of range
     NOT_FOUND           the dictionary or the feature is not there
-    UNAVAILABLE         the server is loading or draining
+    UNAVAILABLE         the server is loading or draining, or its registry is away
     DATA_LOSS           the dictionary's files are not what was published
     """
 
@@ -90,6 +120,41 @@ class DictionaryServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Watch(self, request, context):
+        """Tells what this server serves now, then every change of it, until the caller
+        leaves. Who reads too slowly fails with RESOURCE_EXHAUSTED, all with UNAVAILABLE
+        once the server drains; who calls again begins with what is so then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Activate(self, request, context):
+        """Makes a version current in the registry, for all servers that follow it, once this
+        server has loaded and checked it; answers when this server uses it. ABORTED if
+        another version is current than expected, FAILED_PRECONDITION if this one does
+        not fit the model or fails its panel; nothing has changed then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Rollback(self, request, context):
+        """Activates the version that was current before the current one. Doing it twice
+        leads back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Retire(self, request, context):
+        """Withdraws a version for good. FAILED_PRECONDITION if it is current, or if a
+        collection of this server is indexed under it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DictionaryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -108,6 +173,26 @@ def add_DictionaryServiceServicer_to_server(servicer, server):
                     request_deserializer=ribolex_dot_v1_dot_dictionary__pb2.NearestFeaturesRequest.FromString,
                     response_serializer=ribolex_dot_v1_dot_dictionary__pb2.NearestFeaturesResponse.SerializeToString,
             ),
+            'Watch': grpc.unary_stream_rpc_method_handler(
+                    servicer.Watch,
+                    request_deserializer=ribolex_dot_v1_dot_dictionary__pb2.WatchRequest.FromString,
+                    response_serializer=ribolex_dot_v1_dot_dictionary__pb2.WatchResponse.SerializeToString,
+            ),
+            'Activate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Activate,
+                    request_deserializer=ribolex_dot_v1_dot_dictionary__pb2.ActivateRequest.FromString,
+                    response_serializer=ribolex_dot_v1_dot_dictionary__pb2.ActivateResponse.SerializeToString,
+            ),
+            'Rollback': grpc.unary_unary_rpc_method_handler(
+                    servicer.Rollback,
+                    request_deserializer=ribolex_dot_v1_dot_dictionary__pb2.RollbackRequest.FromString,
+                    response_serializer=ribolex_dot_v1_dot_dictionary__pb2.RollbackResponse.SerializeToString,
+            ),
+            'Retire': grpc.unary_unary_rpc_method_handler(
+                    servicer.Retire,
+                    request_deserializer=ribolex_dot_v1_dot_dictionary__pb2.RetireRequest.FromString,
+                    response_serializer=ribolex_dot_v1_dot_dictionary__pb2.RetireResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'ribolex.v1.DictionaryService', rpc_method_handlers)
@@ -117,12 +202,17 @@ def add_DictionaryServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DictionaryService(object):
-    """Looks into the dictionaries that the server has. Changes nothing.
+    """Looks into the dictionaries that the server has, and says which of them are used.
+
+    The server follows its registry: when the current version of the dictionary that it
+    serves moves there, it loads the new version beside the old one, checks its files,
+    its fit with the model and its panel, and exchanges the two between two batches.
+    One that does not pass is refused, and the old one serves on.
 
     Every method may fail with
     INVALID_ARGUMENT    a field is missing or out of range
     NOT_FOUND           the dictionary or the feature is not there
-    UNAVAILABLE         the server is loading or draining
+    UNAVAILABLE         the server is loading or draining, or its registry is away
     DATA_LOSS           the dictionary's files are not what was published
     """
 
@@ -197,6 +287,114 @@ class DictionaryService(object):
             '/ribolex.v1.DictionaryService/NearestFeatures',
             ribolex_dot_v1_dot_dictionary__pb2.NearestFeaturesRequest.SerializeToString,
             ribolex_dot_v1_dot_dictionary__pb2.NearestFeaturesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Watch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/ribolex.v1.DictionaryService/Watch',
+            ribolex_dot_v1_dot_dictionary__pb2.WatchRequest.SerializeToString,
+            ribolex_dot_v1_dot_dictionary__pb2.WatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Activate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ribolex.v1.DictionaryService/Activate',
+            ribolex_dot_v1_dot_dictionary__pb2.ActivateRequest.SerializeToString,
+            ribolex_dot_v1_dot_dictionary__pb2.ActivateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Rollback(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ribolex.v1.DictionaryService/Rollback',
+            ribolex_dot_v1_dot_dictionary__pb2.RollbackRequest.SerializeToString,
+            ribolex_dot_v1_dot_dictionary__pb2.RollbackResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Retire(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ribolex.v1.DictionaryService/Retire',
+            ribolex_dot_v1_dot_dictionary__pb2.RetireRequest.SerializeToString,
+            ribolex_dot_v1_dot_dictionary__pb2.RetireResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,12 +27,17 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class DictionaryServiceStub:
-    """Looks into the dictionaries that the server has. Changes nothing.
+    """Looks into the dictionaries that the server has, and says which of them are used.
+
+    The server follows its registry: when the current version of the dictionary that it
+    serves moves there, it loads the new version beside the old one, checks its files,
+    its fit with the model and its panel, and exchanges the two between two batches.
+    One that does not pass is refused, and the old one serves on.
 
     Every method may fail with
       INVALID_ARGUMENT    a field is missing or out of range
       NOT_FOUND           the dictionary or the feature is not there
-      UNAVAILABLE         the server is loading or draining
+      UNAVAILABLE         the server is loading or draining, or its registry is away
       DATA_LOSS           the dictionary's files are not what was published
     """
 
@@ -48,15 +53,39 @@ class DictionaryServiceStub:
     """Finds the features whose decoder directions are nearest to a feature's, or to
     an activation.
     """
+    Watch: _grpc.UnaryStreamMultiCallable[_dictionary_pb2.WatchRequest, _dictionary_pb2.WatchResponse]
+    """Tells what this server serves now, then every change of it, until the caller
+    leaves. Who reads too slowly fails with RESOURCE_EXHAUSTED, all with UNAVAILABLE
+    once the server drains; who calls again begins with what is so then.
+    """
+    Activate: _grpc.UnaryUnaryMultiCallable[_dictionary_pb2.ActivateRequest, _dictionary_pb2.ActivateResponse]
+    """Makes a version current in the registry, for all servers that follow it, once this
+    server has loaded and checked it; answers when this server uses it. ABORTED if
+    another version is current than expected, FAILED_PRECONDITION if this one does
+    not fit the model or fails its panel; nothing has changed then.
+    """
+    Rollback: _grpc.UnaryUnaryMultiCallable[_dictionary_pb2.RollbackRequest, _dictionary_pb2.RollbackResponse]
+    """Activates the version that was current before the current one. Doing it twice
+    leads back.
+    """
+    Retire: _grpc.UnaryUnaryMultiCallable[_dictionary_pb2.RetireRequest, _dictionary_pb2.RetireResponse]
+    """Withdraws a version for good. FAILED_PRECONDITION if it is current, or if a
+    collection of this server is indexed under it.
+    """
 
 @_typing.type_check_only
 class DictionaryServiceAsyncStub(DictionaryServiceStub):
-    """Looks into the dictionaries that the server has. Changes nothing.
+    """Looks into the dictionaries that the server has, and says which of them are used.
+
+    The server follows its registry: when the current version of the dictionary that it
+    serves moves there, it loads the new version beside the old one, checks its files,
+    its fit with the model and its panel, and exchanges the two between two batches.
+    One that does not pass is refused, and the old one serves on.
 
     Every method may fail with
       INVALID_ARGUMENT    a field is missing or out of range
       NOT_FOUND           the dictionary or the feature is not there
-      UNAVAILABLE         the server is loading or draining
+      UNAVAILABLE         the server is loading or draining, or its registry is away
       DATA_LOSS           the dictionary's files are not what was published
     """
 
@@ -69,14 +98,38 @@ class DictionaryServiceAsyncStub(DictionaryServiceStub):
     """Finds the features whose decoder directions are nearest to a feature's, or to
     an activation.
     """
+    Watch: _aio.UnaryStreamMultiCallable[_dictionary_pb2.WatchRequest, _dictionary_pb2.WatchResponse]  # type: ignore[assignment]
+    """Tells what this server serves now, then every change of it, until the caller
+    leaves. Who reads too slowly fails with RESOURCE_EXHAUSTED, all with UNAVAILABLE
+    once the server drains; who calls again begins with what is so then.
+    """
+    Activate: _aio.UnaryUnaryMultiCallable[_dictionary_pb2.ActivateRequest, _dictionary_pb2.ActivateResponse]  # type: ignore[assignment]
+    """Makes a version current in the registry, for all servers that follow it, once this
+    server has loaded and checked it; answers when this server uses it. ABORTED if
+    another version is current than expected, FAILED_PRECONDITION if this one does
+    not fit the model or fails its panel; nothing has changed then.
+    """
+    Rollback: _aio.UnaryUnaryMultiCallable[_dictionary_pb2.RollbackRequest, _dictionary_pb2.RollbackResponse]  # type: ignore[assignment]
+    """Activates the version that was current before the current one. Doing it twice
+    leads back.
+    """
+    Retire: _aio.UnaryUnaryMultiCallable[_dictionary_pb2.RetireRequest, _dictionary_pb2.RetireResponse]  # type: ignore[assignment]
+    """Withdraws a version for good. FAILED_PRECONDITION if it is current, or if a
+    collection of this server is indexed under it.
+    """
 
 class DictionaryServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Looks into the dictionaries that the server has. Changes nothing.
+    """Looks into the dictionaries that the server has, and says which of them are used.
+
+    The server follows its registry: when the current version of the dictionary that it
+    serves moves there, it loads the new version beside the old one, checks its files,
+    its fit with the model and its panel, and exchanges the two between two batches.
+    One that does not pass is refused, and the old one serves on.
 
     Every method may fail with
       INVALID_ARGUMENT    a field is missing or out of range
       NOT_FOUND           the dictionary or the feature is not there
-      UNAVAILABLE         the server is loading or draining
+      UNAVAILABLE         the server is loading or draining, or its registry is away
       DATA_LOSS           the dictionary's files are not what was published
     """
 
@@ -104,6 +157,49 @@ class DictionaryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_dictionary_pb2.NearestFeaturesResponse, _abc.Awaitable[_dictionary_pb2.NearestFeaturesResponse]]:
         """Finds the features whose decoder directions are nearest to a feature's, or to
         an activation.
+        """
+
+    @_abc_1.abstractmethod
+    def Watch(
+        self,
+        request: _dictionary_pb2.WatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_dictionary_pb2.WatchResponse], _abc.AsyncIterator[_dictionary_pb2.WatchResponse]]:
+        """Tells what this server serves now, then every change of it, until the caller
+        leaves. Who reads too slowly fails with RESOURCE_EXHAUSTED, all with UNAVAILABLE
+        once the server drains; who calls again begins with what is so then.
+        """
+
+    @_abc_1.abstractmethod
+    def Activate(
+        self,
+        request: _dictionary_pb2.ActivateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dictionary_pb2.ActivateResponse, _abc.Awaitable[_dictionary_pb2.ActivateResponse]]:
+        """Makes a version current in the registry, for all servers that follow it, once this
+        server has loaded and checked it; answers when this server uses it. ABORTED if
+        another version is current than expected, FAILED_PRECONDITION if this one does
+        not fit the model or fails its panel; nothing has changed then.
+        """
+
+    @_abc_1.abstractmethod
+    def Rollback(
+        self,
+        request: _dictionary_pb2.RollbackRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dictionary_pb2.RollbackResponse, _abc.Awaitable[_dictionary_pb2.RollbackResponse]]:
+        """Activates the version that was current before the current one. Doing it twice
+        leads back.
+        """
+
+    @_abc_1.abstractmethod
+    def Retire(
+        self,
+        request: _dictionary_pb2.RetireRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dictionary_pb2.RetireResponse, _abc.Awaitable[_dictionary_pb2.RetireResponse]]:
+        """Withdraws a version for good. FAILED_PRECONDITION if it is current, or if a
+        collection of this server is indexed under it.
         """
 
 def add_DictionaryServiceServicer_to_server(servicer: DictionaryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

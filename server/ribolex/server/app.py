@@ -6,37 +6,27 @@ Knows how the parts fit together; nothing of what any of them does.
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
-import torch
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from ribolex.dictionary import Dictionary
-from ribolex.lm import load_lm, sensible_threads
-from ribolex.registry import open_registry, parse_ref
 from ribolex.server.auth import Auth
 from ribolex.server.calls import CallInterceptor
-from ribolex.server.dictionaries import Dictionaries, choose_default
 from ribolex.server.engine.front import Engine
-from ribolex.server.engine.observer import BatchDone, Observer
-from ribolex.server.engine.plan import Lane
-from ribolex.server.engine.queue import Limits
 from ribolex.server.follow import follow
 from ribolex.server.http import make_app, serving_http
-from ribolex.server.index.measure import SearchMeasure
-from ribolex.server.index.store import CollectionStore
 from ribolex.server.limits import CallLimits
+from ribolex.server.loading import load_backend
 from ribolex.server.metrics import Metrics, Reading
 from ribolex.server.services.collection import CollectionService
 from ribolex.server.services.dictionary import DictionaryService
 from ribolex.server.services.encoder import EncoderService
 from ribolex.server.services.gate import Backend, Gate
-from ribolex.server.services.room import Room
 from ribolex.server.settings import ServerSettings, is_loopback
 from ribolex.server.tls import Tls
 from ribolex.v1 import (
@@ -85,9 +75,10 @@ async def serve(
     watch: asyncio.Task[None] | None = None
     try:
         metrics.watch([Reading("ready", "1 if calls are answered.", gate.is_open)])
-        backend = await _load(settings, metrics)
+        backend = await load_backend(settings, metrics)
         if not stop.is_set():
             gate.open(backend)
+            backend.swaps.start()
             await front.tell_health(health_pb2.HealthCheckResponse.SERVING)
             watch = asyncio.create_task(_watch(backend.engine, front))
             if settings.address_file is not None:
@@ -102,6 +93,7 @@ async def serve(
             watch.cancel()
         await front.close(settings.drain_s)
         if backend is not None:
+            await backend.swaps.close()
             await backend.engine.close()
             await backend.collections.close()
     _LOG.info("stopped")
@@ -160,7 +152,7 @@ class _Front:
         async with AsyncExitStack() as beside:
             await beside.enter_async_context(_following(auth, tls, metrics))
             if settings.http_port is not None:
-                app = make_app(metrics, gate.why_closed)
+                app = make_app(metrics, gate.why_closed, gate.notes)
                 where = settings.http_host, settings.http_port
                 http = await beside.enter_async_context(serving_http(app, *where, tls))
                 _LOG.info("metrics and probes at %s", http)
@@ -238,107 +230,6 @@ async def _following(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _observer(metrics: Metrics) -> Observer:
-    """Returns what has the engine's work counted."""
-
-    def count(batch: BatchDone) -> None:
-        metrics.batch_windows.observe(batch.n_windows)
-        metrics.batch_tokens.observe(batch.n_tokens)
-        metrics.stage_seconds.labels("prepare").observe(batch.prepare_s)
-        metrics.stage_seconds.labels("compute").observe(batch.compute_s)
-
-    return Observer(
-        count,
-        lambda reason: metrics.dropped_requests.labels(reason).inc(),
-        metrics.failed_batches.inc,
-    )
-
-
-def _readings(backend: Backend) -> list[Reading]:
-    """Returns what can be looked up about a loaded server."""
-    lm, room, store = backend.lm, backend.room, backend.collections
-    queue = backend.engine.queue
-    found: list[Reading] = [
-        Reading(
-            "queue_tokens",
-            "Tokens that wait.",
-            lambda: _by_lane(queue.n_tokens),
-            ("lane",),
-        ),
-        Reading(
-            "queue_requests",
-            "Requests that wait.",
-            lambda: _by_lane(queue.n_requests),
-            ("lane",),
-        ),
-        Reading("embedding_bytes", "Answers in memory.", lambda: room.n_taken),
-        Reading("collections", "Collections.", lambda: len(store.sizes)),
-        Reading("index_codes", "RNAs in them.", lambda: sum(store.sizes.values())),
-        Reading(
-            "model_info",
-            "1, of the language model.",
-            lambda: {(lm.name, lm.digest): 1.0},
-            ("name", "digest"),
-        ),
-    ]
-    if torch.cuda.is_available():
-        read = torch.cuda.memory_allocated
-        found.append(Reading("device_memory_bytes", "Taken by tensors.", read))
-    return found
-
-
-def _by_lane(numbers: Mapping[Lane, int]) -> dict[tuple[str, ...], float]:
-    return {(lane.name.lower(),): float(n) for lane, n in numbers.items()}
-
-
-async def _load(settings: ServerSettings, metrics: Metrics) -> Backend:
-    """Returns everything under the services, loaded and running."""
-    torch.set_num_threads(settings.threads or sensible_threads())
-    lm = await asyncio.to_thread(
-        load_lm,
-        settings.model,
-        device=settings.device,
-        precision=settings.precision,
-    )
-    _LOG.info("model %s loaded, digest %s", lm.name, lm.digest[:12])
-    registry = open_registry(settings.registry)
-    default = settings.dictionary
-    if not default:
-        default = await asyncio.to_thread(choose_default, registry, lm)
-    parse_ref(default)
-    dictionaries = Dictionaries(registry, lm, default, settings.device)
-
-    async def find(name: str, version: int) -> Dictionary:
-        return (await dictionaries.get(name, version)).dictionary
-
-    found = await dictionaries.fitting()
-    _LOG.info("dictionary %s loaded, the default", found.dictionary.ref)
-    collections = CollectionStore(settings.data.expanduser(), SearchMeasure(), find)
-    await collections.open()
-    limits = Limits(
-        max_tokens=settings.max_queue_tokens,
-        max_requests=settings.max_queue_requests,
-        batch_tokens=settings.batch_tokens,
-    )
-    backend = Backend(
-        lm,
-        Engine(
-            lm,
-            limits,
-            max_nucleotides=settings.max_nucleotides,
-            observer=_observer(metrics),
-        ),
-        dictionaries,
-        collections,
-        settings.max_sequences,
-        settings.max_message_mib << 20,
-        Room(settings.max_embedding_mib << 20),
-        metrics,
-    )
-    metrics.watch(_readings(backend))
-    return backend
 
 
 def _write(path: Path, text: str) -> None:

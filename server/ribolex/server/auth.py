@@ -26,6 +26,10 @@ METHOD_SCOPES: Mapping[str, Scope] = {
     "/ribolex.v1.DictionaryService/ListDictionaries": "read",
     "/ribolex.v1.DictionaryService/GetFeature": "read",
     "/ribolex.v1.DictionaryService/NearestFeatures": "read",
+    "/ribolex.v1.DictionaryService/Watch": "read",
+    "/ribolex.v1.DictionaryService/Activate": "admin",
+    "/ribolex.v1.DictionaryService/Rollback": "admin",
+    "/ribolex.v1.DictionaryService/Retire": "admin",
 }
 """The least scope for each method of ours; health and reflection are open."""
 

@@ -1,48 +1,87 @@
-"""The dictionaries that a server answers with: found, checked, loaded once.
+"""The dictionaries that a server answers with: found, checked, one of them served.
 
-Knows the registry and the model's identity; nothing of requests or of the engine.
+Knows the registry and the model's identity; nothing of requests or of the engine, nor
+of when another version is to be served.
 """
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import replace
 
 from ribolex.dictionary import Dictionary, Identity
-from ribolex.errors import DictionaryNotFoundError, IncompatibleDictionaryError
+from ribolex.errors import (
+    DictionaryNotFoundError,
+    IncompatibleDictionaryError,
+    NotReadyError,
+)
 from ribolex.lm import LanguageModel
 from ribolex.registry import Entry, Registry, parse_ref
 from ribolex.server.index.atoms import Atoms
-
-_MAX_LOADED = 16
-"""Versions kept in memory; the one used longest ago goes first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shelved:
-    """A dictionary in memory, with what is drawn from it once."""
-
-    dictionary: Dictionary
-    """Its autoencoder lies on the model's device."""
-    atoms: Atoms
+from ribolex.server.shelf import Shelf, Shelved
 
 
 class Dictionaries:
     """A registry seen by one model. For one event loop; disk work runs in threads.
 
+    Whoever asks for the name that is served gets the version in memory, with no look
+    into the registry, and keeps it for as long as it takes.
+
     Attributes:
+        registry: Where they come from.
         default: "name" or "name@version" of the one for requests that name none.
+        served_name: The name whose current version is served; "" if the default is
+            pinned to a version.
+        serving: That version, once it was loaded.
+        previous: The version served before it, kept to roll back to.
+        currents: Current versions of all names, as far as they were heard of.
     """
 
     def __init__(
-        self, registry: Registry, lm: LanguageModel, default: str, device: str
+        self,
+        registry: Registry,
+        lm: LanguageModel,
+        default: str,
+        device: str,
+        vet: Callable[[Dictionary], Awaitable[None]],
     ) -> None:
-        self._registry = registry
+        """Sets it up; `start` loads the default.
+
+        Args:
+            registry: where they come from.
+            lm: the model that they must fit.
+            default: "name" or "name@version".
+            device: where the model is.
+            vet: raises if a dictionary of that model is not to be encoded with here.
+        """
         self._lm = lm
         self._device = device
-        self._loading: OrderedDict[str, asyncio.Task[Shelved]] = OrderedDict()
+        self._bound: Callable[[], Collection[str]] = lambda: ()
+        self._shelf = Shelf(self._load, vet, lambda: self._bound())
+        self.registry = registry
         self.default = default
+        name, version = parse_ref(default)
+        self.served_name = name if version is None else ""
+        self.serving: Shelved | None = None
+        self.previous: Shelved | None = None
+        self.currents: dict[str, int] = {}
+
+    @property
+    def n_loaded(self) -> int:
+        """Versions in memory."""
+        return len(self._shelf)
+
+    def bind(self, bound: Callable[[], Collection[str]]) -> None:
+        """Says which versions ("name@version") stay in memory whatever happens."""
+        self._bound = bound
+
+    async def start(self) -> Shelved:
+        """Loads the default and returns it; raises as `fitting`."""
+        found = await self.fitting()
+        if self.served_name:
+            self.exchange(found)
+        else:
+            self._shelf.keep([found.ref])
+        return found
 
     async def get(self, name: str = "", version: int = 0) -> Shelved:
         """Returns a dictionary version.
@@ -54,59 +93,77 @@ class Dictionaries:
         Raises:
             DictionaryNotFoundError: there is none.
             CorruptArtefactError: its files are not what was published.
+            NotReadyError: it is not in memory, and the registry does not answer.
         """
-        ref = await asyncio.to_thread(self._pin, name, version)
-        if ref not in self._loading:
-            task = asyncio.create_task(asyncio.to_thread(self._load, ref))
-            task.add_done_callback(partial(self._forget_failed, ref))
-            self._loading[ref] = task
-            while len(self._loading) > _MAX_LOADED:
-                self._loading.popitem(last=False)
-        self._loading.move_to_end(ref)
-        # Shielded: others may wait for the same.
-        return await asyncio.shield(self._loading[ref])
+        pinned = parse_ref(name or self.default)
+        version = version or pinned.version or 0
+        serving = self.serving
+        if (
+            serving is not None
+            and pinned.name == self.served_name
+            and version in (0, serving.dictionary.version)
+        ):
+            return serving
+        if not version:
+            version = await self._current(pinned.name)
+        return await self._shelf.get(f"{pinned.name}@{version}")
 
     async def fitting(self, name: str = "", version: int = 0) -> Shelved:
         """Returns a dictionary version that the model can encode with; else as `get`.
 
         Raises:
-            IncompatibleDictionaryError: it was made for another model.
+            IncompatibleDictionaryError: it was made for another model, or means other
+                features here than where it was made.
         """
         found = await self.get(name, version)
-        check_fit(found.dictionary.ref, found.dictionary.identity, self._lm)
-        return found
+        if found is self.serving:
+            return found
+        check_fit(found.ref, found.dictionary.identity, self._lm)
+        return await self._shelf.vetted(found.ref)
+
+    def exchange(self, found: Shelved) -> None:
+        """Serves another version from now on; the one before it stays, none older."""
+        if self.serving is not None and self.serving.ref != found.ref:
+            self.previous = self.serving
+        self.serving = found
+        kept = [found.ref] if self.previous is None else [found.ref, self.previous.ref]
+        self._shelf.keep(kept)
+
+    def let_go(self, ref: str) -> None:
+        """Gives a version's memory back, unless it must stay."""
+        self._shelf.drop(ref)
+
+    def forget(self, ref: str) -> None:
+        """Gives a version's memory back, unless it is served or bound."""
+        if self.previous is not None and self.previous.ref == ref:
+            self.previous = None
+            self._shelf.keep([self.serving.ref] if self.serving else [])
+        self._shelf.drop(ref)
 
     async def list(self) -> Sequence[Entry]:
         """Returns all versions: names in order, the newest of each first."""
-        return await asyncio.to_thread(self._registry.list)
+        return await asyncio.to_thread(self.registry.list)
 
     def is_default(self, entry: Entry) -> bool:
         """Returns whether requests that name no dictionary get this one."""
         name, version = parse_ref(self.default)
-        if version is None:
-            return entry.name == name and entry.is_current
+        if version is None and self.serving is not None:
+            version = self.serving.dictionary.version
         return (entry.name, entry.version) == (name, version)
 
-    def _pin(self, name: str, version: int) -> str:
-        """Returns "name@version" of what is asked for. Reads the disk."""
-        asked = name or self.default
-        if version:
-            asked = f"{parse_ref(asked).name}@{version}"
-        parsed = parse_ref(asked)
-        if parsed.version is not None:
-            return asked
-        current = self._registry.current(parsed.name)
-        if current is None:
-            raise DictionaryNotFoundError(asked)
-        return f"{asked}@{current}"
-
-    def _forget_failed(self, ref: str, task: asyncio.Task[Shelved]) -> None:
-        failed = task.cancelled() or task.exception() is not None
-        if failed and self._loading.get(ref) is task:
-            del self._loading[ref]
+    async def _current(self, name: str) -> int:
+        try:
+            found = await asyncio.to_thread(self.registry.current, name)
+        except NotReadyError:
+            if name not in self.currents:
+                raise
+            found = self.currents[name]
+        if found is None:
+            raise DictionaryNotFoundError(name)
+        return found
 
     def _load(self, ref: str) -> Shelved:
-        found = self._registry.get(ref)
+        found = self.registry.get(ref)
         atoms = Atoms(found.sae.W_dec.numpy())
         return Shelved(replace(found, sae=found.sae.to(self._device)), atoms)
 

@@ -5,7 +5,7 @@ Knows how HTTP is served; nothing of what is measured or of when a server is rea
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
@@ -20,12 +20,15 @@ from ribolex.server.tls import Tls
 _CLOSE_S = 2
 
 
-def make_app(metrics: Metrics, not_ready: Callable[[], str]) -> Starlette:
+def make_app(
+    metrics: Metrics, not_ready: Callable[[], str], notes: Callable[[], Iterable[str]]
+) -> Starlette:
     """Returns what answers over HTTP.
 
     Args:
         metrics: given away under /metrics.
         not_ready: why the server takes no calls; "" if it does.
+        notes: what is not as it should be, though it takes calls.
     """
 
     async def expose(request: Request) -> Response:
@@ -38,7 +41,9 @@ def make_app(metrics: Metrics, not_ready: Callable[[], str]) -> Starlette:
 
     async def tell_ready(request: Request) -> Response:
         reason = not_ready()
-        return PlainTextResponse(f"{reason or 'ready'}\n", 503 if reason else 200)
+        lines = [reason or "ready", *notes()]
+        text = "".join(f"{line}\n" for line in lines)
+        return PlainTextResponse(text, 503 if reason else 200)
 
     return Starlette(
         routes=[

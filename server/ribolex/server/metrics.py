@@ -116,6 +116,17 @@ class Metrics:
             registry=registry,
         )
 
+        self.swap_seconds = Histogram(
+            "ribolex_dictionary_swap_seconds",
+            "How long it took until another version was served.",
+            buckets=_SECONDS, registry=registry,
+        )  # fmt: skip
+        self.swap_failures = Counter(
+            "ribolex_dictionary_swap_failures",
+            "Versions that were to be served and could not be.", ["reason"],
+            registry=registry,
+        )  # fmt: skip
+
     def watch(self, readings: Iterable[Reading]) -> None:
         """Has numbers looked up, from now on, whenever the metrics are asked for."""
         self._registry.register(_Readings(tuple(readings)))

@@ -86,6 +86,11 @@ class ServerSettings(BaseSettings):
     """Dictionary for requests that name none: "name" for its current version, or
     "name@version". Not given: the first by name that fits the model."""
 
+    panel_agreement: float = Field(default=0.95, ge=0, le=1)
+    """Share of the codes in a dictionary's panel that this server must reproduce with
+    its model, device and precision; a dictionary with less is refused. What is not
+    reproduced means other features here than where it was made."""
+
     data: Path = Path("~/.local/share/ribolex")
     """Folder that holds the collections; made if it is not there. One server at a
     time."""

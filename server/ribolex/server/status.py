@@ -42,6 +42,7 @@ STATUS: dict[type[errors.RibolexError], grpc.StatusCode] = {
     errors.DictionaryExistsError: grpc.StatusCode.ALREADY_EXISTS,
     errors.CollectionExistsError: grpc.StatusCode.ALREADY_EXISTS,
     errors.IncompatibleDictionaryError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.DictionaryInUseError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.StaleWriteError: grpc.StatusCode.ABORTED,
     errors.OverloadedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.TooManyCallsError: grpc.StatusCode.RESOURCE_EXHAUSTED,

@@ -38,6 +38,10 @@ EXAMPLES: list[tuple[errors.RibolexError, str]] = [
         "dictionary 'rfam@1': layer is 7, expected 4",
     ),
     (
+        errors.DictionaryInUseError("rfam@1", "it is current"),
+        "dictionary 'rfam@1' is in use: it is current",
+    ),
+    (
         errors.StaleWriteError("rfam", expected=1, got=2),
         "dictionary 'rfam': the current version is 2, expected 1",
     ),

@@ -15,6 +15,7 @@ from ribolex.dictionary.artefact import FILES, MANIFEST_FILE
 from ribolex.errors import (
     CorruptArtefactError,
     DictionaryExistsError,
+    DictionaryInUseError,
     DictionaryNotFoundError,
     InvalidRequestError,
     StaleWriteError,
@@ -146,7 +147,7 @@ def test_retired_version_is_listed_but_not_given_out(
 def test_current_version_cannot_be_retired(registry: Registry, tmp_path: Path) -> None:
     registry.publish(stage(tmp_path / "a", 0))
     registry.set_current("demo", 1)
-    with pytest.raises(InvalidRequestError, match="demo@1 is current"):
+    with pytest.raises(DictionaryInUseError, match="it is current"):
         registry.retire("demo@1")
     assert registry.get("demo").ref == "demo@1"
 

@@ -130,6 +130,16 @@ class Engine:
             *_times(ticket.arrived_s, done),
         )
 
+    async def compute_task(self, task: Task[Outcome]) -> Outcome:
+        """Returns what one task became, whatever its length; it goes after requests.
+
+        Raises:
+            InvalidRequestError: it costs more than `max_tokens`.
+            NotReadyError: the engine is closed, or out of memory.
+        """
+        (done,) = await self._await(Ticket([task], Lane.BULK), is_patient=True)
+        return done.outcome
+
     async def close(self) -> None:
         """Refuses everything from now on and waits for the batch in progress."""
         self.queue.close(NotReadyError("draining"))

@@ -51,8 +51,9 @@ class Summary(NamedTuple):
 class _Owner:
     """A thread and the collection that lives in it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, ref: str = "") -> None:
         self.folder = folder
+        self.dictionary_ref = ref
         self.loading = asyncio.Lock()
         self.is_gone = False
         # FAISS would wake a team of threads for every query, of which one can work.
@@ -118,6 +119,11 @@ class CollectionStore:
         """RNAs by collection, as far as they are known now."""
         return {name: owner.n_rnas for name, owner in self._owners.items()}
 
+    @property
+    def bound(self) -> set[str]:
+        """Dictionary versions ("name@version") that collections are indexed under."""
+        return {owner.dictionary_ref for owner in self._owners.values()} - {""}
+
     async def open(self) -> None:
         """Opens every collection in the folder and builds its index.
 
@@ -148,7 +154,7 @@ class CollectionStore:
             )
         facts = Facts.of(name, dictionary, measure)
         await asyncio.to_thread(_create, self._root, facts)
-        self._owners[name] = _Owner(self._root / name)
+        self._owners[name] = _Owner(self._root / name, dictionary.ref)
         _LOG.info("collection %s made for %s", name, dictionary.ref)
         return Summary(facts, 0)
 
@@ -218,6 +224,7 @@ class CollectionStore:
             if await owner.run(lambda collection: collection.is_loaded):
                 return
             facts = (await owner.run(_summary)).facts
+            owner.dictionary_ref = f"{facts.dictionary}@{facts.version}"
             dictionary = await self._find_dictionary(facts.dictionary, facts.version)
             await owner.run(lambda collection: collection.load(dictionary))
             _LOG.info("collection %s opened", facts.name)

@@ -1,8 +1,10 @@
-"""DictionaryService: what dictionaries there are, and what their features mean."""
+"""DictionaryService: dictionaries, what their features mean, and which are used."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -15,7 +17,9 @@ from ribolex.errors import (
 )
 from ribolex.server.convert import codes as convert
 from ribolex.server.convert import dictionary as encode
+from ribolex.server.convert.change import decode_pinned, encode_change
 from ribolex.server.services.gate import Backend, Gate
+from ribolex.server.services.streaming import until_drained
 from ribolex.v1 import dictionary_pb2, dictionary_pb2_grpc
 
 _MAX_SHOWN = 100
@@ -23,7 +27,7 @@ _DEFAULT_SHOWN = 5
 
 
 class DictionaryService(dictionary_pb2_grpc.DictionaryServiceServicer):
-    """Looks into dictionaries; changes nothing."""
+    """Looks into dictionaries, and says which of them are used."""
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
@@ -103,6 +107,66 @@ class DictionaryService(dictionary_pb2_grpc.DictionaryServiceServicer):
         return dictionary_pb2.NearestFeaturesResponse(
             dictionary=convert.encode_ref(dictionary.name, dictionary.version),
             features=encode.encode_neighbours(nearest, dictionary),
+        )
+
+    async def Watch(  # noqa: N802
+        self,
+        request: dictionary_pb2.WatchRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> AsyncIterator[dictionary_pb2.WatchResponse]:
+        """Tells what is served, then every change."""
+        swaps = self._gate.enter().swaps
+        with swaps.watchers.watching() as watcher:
+            for change in swaps.state():
+                if request.name in ("", change.name):
+                    yield encode_change(change)
+            async with aclosing(until_drained(watcher, self._gate.draining)) as changes:
+                async for change in changes:
+                    if request.name in ("", change.name):
+                        yield encode_change(change)
+
+    async def Activate(  # noqa: N802
+        self,
+        request: dictionary_pb2.ActivateRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> dictionary_pb2.ActivateResponse:
+        """Makes a version current, once it was checked here."""
+        swaps = self._gate.enter().swaps
+        name, version = decode_pinned(request.dictionary)
+        is_expecting = request.HasField("expected_version")
+        expected = request.expected_version if is_expecting else None
+        moved = await swaps.activate(name, version, expected)
+        response = dictionary_pb2.ActivateResponse(
+            dictionary=convert.encode_ref(moved.name, moved.version)
+        )
+        if moved.before is not None:
+            response.before.CopyFrom(convert.encode_ref(moved.name, moved.before))
+        return response
+
+    async def Rollback(  # noqa: N802
+        self,
+        request: dictionary_pb2.RollbackRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> dictionary_pb2.RollbackResponse:
+        """Activates the version that was current before."""
+        moved = await self._gate.enter().swaps.roll_back(request.name)
+        assert moved.before is not None  # else there was nothing to roll back from
+        return dictionary_pb2.RollbackResponse(
+            dictionary=convert.encode_ref(moved.name, moved.version),
+            before=convert.encode_ref(moved.name, moved.before),
+        )
+
+    async def Retire(  # noqa: N802
+        self,
+        request: dictionary_pb2.RetireRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> dictionary_pb2.RetireResponse:
+        """Withdraws a version for good."""
+        backend = self._gate.enter()
+        name, version = decode_pinned(request.dictionary)
+        await backend.swaps.retire(name, version, backend.collections.bound)
+        return dictionary_pb2.RetireResponse(
+            dictionary=convert.encode_ref(name, version)
         )
 
 

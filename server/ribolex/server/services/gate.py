@@ -11,6 +11,7 @@ from ribolex.server.engine.front import Engine
 from ribolex.server.index.store import CollectionStore
 from ribolex.server.metrics import Metrics
 from ribolex.server.services.room import Room
+from ribolex.server.swaps import Swaps
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Backend:
     room: Room
     """For answers in parts on their way out."""
     metrics: Metrics
+    swaps: Swaps
 
 
 class Gate:
@@ -56,6 +58,10 @@ class Gate:
         if self._backend is None:
             return "loading"
         return "the engine has died" if self._backend.engine.died.is_set() else ""
+
+    def notes(self) -> list[str]:
+        """Returns what is not as it should be, though calls are let in."""
+        return [] if self._backend is None else self._backend.swaps.notes()
 
     def enter(self) -> Backend:
         """Returns the backend.

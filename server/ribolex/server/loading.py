@@ -1,0 +1,166 @@
+"""Everything under the services: loaded from the settings, and looked at by metrics.
+
+Knows how the parts fit together; nothing of calls, nor of when they are let in.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+import torch
+
+from ribolex.dictionary import Dictionary
+from ribolex.lm import LanguageModel, load_lm, sensible_threads
+from ribolex.registry import open_registry
+from ribolex.server.dictionaries import Dictionaries, choose_default
+from ribolex.server.engine.front import Engine
+from ribolex.server.engine.observer import BatchDone, Observer
+from ribolex.server.engine.plan import Lane
+from ribolex.server.engine.queue import Limits
+from ribolex.server.index.measure import SearchMeasure
+from ribolex.server.index.store import CollectionStore
+from ribolex.server.metrics import Metrics, Reading
+from ribolex.server.panel import panel_check
+from ribolex.server.services.gate import Backend
+from ribolex.server.services.room import Room
+from ribolex.server.settings import ServerSettings
+from ribolex.server.swaps import REASONS, Swaps
+
+_LOG = logging.getLogger(__name__)
+
+
+def _observer(metrics: Metrics) -> Observer:
+    """Returns what has the engine's work counted."""
+
+    def count(batch: BatchDone) -> None:
+        metrics.batch_windows.observe(batch.n_windows)
+        metrics.batch_tokens.observe(batch.n_tokens)
+        metrics.stage_seconds.labels("prepare").observe(batch.prepare_s)
+        metrics.stage_seconds.labels("compute").observe(batch.compute_s)
+
+    return Observer(
+        count,
+        lambda reason: metrics.dropped_requests.labels(reason).inc(),
+        metrics.failed_batches.inc,
+    )
+
+
+def _readings(backend: Backend) -> list[Reading]:
+    """Returns what can be looked up about a loaded server."""
+    lm, room, store = backend.lm, backend.room, backend.collections
+    queue = backend.engine.queue
+    found: list[Reading] = [
+        Reading(
+            "queue_tokens",
+            "Tokens that wait.",
+            lambda: _by_lane(queue.n_tokens),
+            ("lane",),
+        ),
+        Reading(
+            "queue_requests",
+            "Requests that wait.",
+            lambda: _by_lane(queue.n_requests),
+            ("lane",),
+        ),
+        Reading("embedding_bytes", "Answers in memory.", lambda: room.n_taken),
+        Reading("collections", "Collections.", lambda: len(store.sizes)),
+        Reading("index_codes", "RNAs in them.", lambda: sum(store.sizes.values())),
+        Reading(
+            "model_info",
+            "1, of the language model.",
+            lambda: {(lm.name, lm.digest): 1.0},
+            ("name", "digest"),
+        ),
+    ]
+    found += _dictionary_readings(backend)
+    if torch.cuda.is_available():
+        read = torch.cuda.memory_allocated
+        found.append(Reading("device_memory_bytes", "Taken by tensors.", read))
+    return found
+
+
+def _dictionary_readings(backend: Backend) -> list[Reading]:
+    dictionaries, swaps = backend.dictionaries, backend.swaps
+
+    def info() -> dict[tuple[str, ...], float]:
+        return {
+            (one.name, str(one.version), one.content_id, one.kind): 1.0
+            for one in swaps.state()
+        }
+
+    return [
+        Reading(
+            "dictionary_info",
+            "1, of the version in use and of the one kept for a rollback.",
+            info,
+            ("name", "version", "content_id", "state"),
+        ),
+        Reading("dictionaries", "Versions in memory.", lambda: dictionaries.n_loaded),
+        Reading("watchers", "Open calls of Watch.", lambda: len(swaps.watchers)),
+        Reading("registry_up", "1 if it answers.", lambda: not swaps.follower.away),
+    ]
+
+
+def _by_lane(numbers: Mapping[Lane, int]) -> dict[tuple[str, ...], float]:
+    return {(lane.name.lower(),): float(n) for lane, n in numbers.items()}
+
+
+async def load_backend(settings: ServerSettings, metrics: Metrics) -> Backend:
+    """Returns everything under the services, loaded and running."""
+    torch.set_num_threads(settings.threads or sensible_threads())
+    lm = await asyncio.to_thread(
+        load_lm,
+        settings.model,
+        device=settings.device,
+        precision=settings.precision,
+    )
+    _LOG.info("model %s loaded, digest %s", lm.name, lm.digest[:12])
+    registry = open_registry(settings.registry)
+    default = settings.dictionary
+    if not default:
+        default = await asyncio.to_thread(choose_default, registry, lm)
+    engine = _engine(settings, lm, metrics)
+    try:
+        check = panel_check(engine, settings.panel_agreement)
+        dictionaries = Dictionaries(registry, lm, default, settings.device, check)
+
+        async def find(name: str, version: int) -> Dictionary:
+            return (await dictionaries.get(name, version)).dictionary
+
+        found = await dictionaries.start()
+        _LOG.info("dictionary %s loaded, the default", found.ref)
+        collections = CollectionStore(settings.data.expanduser(), SearchMeasure(), find)
+        dictionaries.bind(lambda: collections.bound)
+        await collections.open()
+    except BaseException:
+        await engine.close()
+        raise
+    backend = Backend(
+        lm,
+        engine,
+        dictionaries,
+        collections,
+        settings.max_sequences,
+        settings.max_message_mib << 20,
+        Room(settings.max_embedding_mib << 20),
+        metrics,
+        Swaps(dictionaries, metrics),
+    )
+    for reason in REASONS:
+        metrics.swap_failures.labels(reason)
+    metrics.watch(_readings(backend))
+    return backend
+
+
+def _engine(settings: ServerSettings, lm: LanguageModel, metrics: Metrics) -> Engine:
+    limits = Limits(
+        max_tokens=settings.max_queue_tokens,
+        max_requests=settings.max_queue_requests,
+        batch_tokens=settings.batch_tokens,
+    )
+    return Engine(
+        lm,
+        limits,
+        max_nucleotides=settings.max_nucleotides,
+        observer=_observer(metrics),
+    )
