@@ -10,18 +10,28 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+import typer
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.conftest import OwnServer, random_dictionary
 from tests.integration.conftest import Stubs, connect, failure_of
 from tests.integration.test_observability import get, scrape
 from tests.swapping import swap_under_load
 from tests.valkey import running_valkey
+from typer.testing import CliRunner
 
+from ribolex.client import (
+    AsyncClient,
+    Client,
+    DictionaryInUseError,
+    StaleWriteError,
+)
+from ribolex.client.commands import versions
 from ribolex.dictionary import Codes, Panel, load_dictionary, write_dictionary
 from ribolex.dictionary.artefact import WEIGHTS_FILE
 from ribolex.lm import LanguageModel
 from ribolex.registry import FolderRegistry, Registry, open_registry
 from ribolex.registry import folder as folder_registry
+from ribolex.registry.cli import register
 from ribolex.server.convert.codes import decode_codes
 from ribolex.server.engine.encoding import EncodeTask, Recipe
 from ribolex.server.engine.task import compute
@@ -420,3 +430,73 @@ def test_twenty_swaps_under_load_fail_nobody_and_mix_nothing(
     assert found.n_swaps == 20
     assert found.n_calls > 20
     assert set(found.versions) > {1, 21} or len(set(found.versions)) > 10
+
+
+async def test_clients_activate_watch_roll_back_and_retire(
+    stubs_of: Callable[..., Any], publish: Publish, registry: FolderRegistry
+) -> None:
+    registry.set_current("tiny", publish())
+    for _ in range(3):
+        publish()
+    with stubs_of() as address, Client(address) as client:
+        told = client.watch("tiny")
+        assert (next(told).kind, str(client.activate("tiny@2").before)) == (
+            "serving",
+            "tiny@1",
+        )
+        assert [next(told).kind for _ in range(2)] == ["loaded", "activated"]
+        with pytest.raises(StaleWriteError):
+            client.activate("tiny@3", expected=1)
+        with pytest.raises(DictionaryInUseError):
+            client.retire("tiny@2")
+        assert str(client.roll_back().dictionary) == "tiny@1"
+        assert str(client.retire("tiny@3")) == "tiny@3"
+        assert str(next(told).dictionary) == "tiny@1"
+        retired = next(told)
+        assert (retired.kind, str(retired.dictionary)) == ("retired", "tiny@3")
+        del told
+        async with AsyncClient(address) as other:
+            changes = other.watch()
+            assert (await anext(changes)).kind == "serving"
+            assert str((await other.activate("tiny@4", expected=1)).dictionary)
+            kinds = [(await anext(changes)).kind for _ in range(3)]
+            assert kinds == ["kept", "loaded", "activated"]
+            await changes.aclose()  # type: ignore[attr-defined]
+            with pytest.raises(DictionaryInUseError):
+                await other.retire("tiny@4")
+
+
+def test_commands_ask_a_server(
+    stubs_of: Callable[..., Any],
+    publish: Publish,
+    registry: FolderRegistry,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("RIBOLEX_REGISTRY", raising=False)
+    registry.set_current("tiny", publish())
+    for _ in range(2):
+        publish()
+    app = typer.Typer()
+    versions.register(group := typer.Typer())
+    app.add_typer(group, name="dictionaries")
+    register(app)
+    with stubs_of() as address:
+
+        def run(*arguments: str) -> str:
+            found = CliRunner().invoke(app, ["dictionaries", *arguments])
+            assert found.exit_code == 0, found.output
+            return found.stdout
+
+        at = ("--server", address)
+        assert (
+            run("activate", "tiny@2", *at) == "tiny@2 is current, before it: tiny@1\n"
+        )
+        assert run("rollback", *at) == "tiny@1 is current, before it: tiny@2\n"
+        assert run("retire", "tiny@3", *at) == "tiny@3 is retired\n"
+        with Client(address) as client:
+            before = str(registry)
+            itself = run("activate", "tiny@2", "--registry", before)
+            assert itself == "tiny@2 is current, before it: tiny@1\n"
+            wait_for(lambda: str(client.encode(["ACGU"]).dictionary) == "tiny@2")
+        both = ["dictionaries", "retire", "tiny@1", *at, "--registry", before]
+        assert CliRunner().invoke(app, both).exit_code == 2

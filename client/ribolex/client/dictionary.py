@@ -5,6 +5,8 @@ Knows which message asks for what; what messages hold is told by `convert`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 

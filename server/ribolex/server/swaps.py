@@ -232,7 +232,7 @@ class Swaps:
     async def _ready(self, name: str, version: int) -> Shelved:
         """Returns a version that was loaded and checked, beside the one in use."""
         found = await self._dictionaries.fitting(name, version)
-        if found is not self._dictionaries.serving:
+        if found not in (self._dictionaries.serving, self._dictionaries.previous):
             self.watchers.tell(_change("loaded", found))
         return found
 
