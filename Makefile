@@ -63,7 +63,7 @@ $(VENV)/.installed: pyproject.toml bundle/pyproject.toml constraints.txt
 	    "ribolex needs Python 3.11 or newer; set PYTHON=/path/to/python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python $(PIP) --upgrade 'pip>=25.1'
-	$(BIN)/python $(PIP) -c constraints.txt -e bundle -e '.[server,trainer]' --group dev
+	$(BIN)/python $(PIP) -c constraints.txt -e bundle -e '.[server,trainer,otel]' --group dev
 	touch $@
 
 $(TOOLS)/.installed: $(VENV)/.installed

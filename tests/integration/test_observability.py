@@ -234,6 +234,38 @@ def test_no_sequence_is_in_any_event(
             assert MARKER not in form(record)
 
 
+def test_what_grpc_refuses_by_itself_is_counted(
+    own_server: OwnServer, http_port: int
+) -> None:
+    large = pb.EncodeRequest(sequences=["A" * (2 << 20)])
+    with own_server(http_port=http_port) as address:
+        stubs = connect(address)
+        with pytest.raises(grpc.RpcError) as caught:
+            stubs.encoder.Encode(large)
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED  # type: ignore[attr-defined]
+        requests = [ENCODE, large]
+        stream = (pb.EncodeStreamRequest(request=one) for one in requests)
+        with pytest.raises(grpc.RpcError) as caught:
+            list(stubs.encoder.EncodeStream(stream))
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED  # type: ignore[attr-defined]
+        stubs.encoder.Encode(ENCODE)
+        found = scrape(http_port)
+        stubs.channel.close()
+    counts = {
+        key.partition("{")[2]: n
+        for key, n in found.items()
+        if key.startswith("ribolex_requests_total")
+    }
+    encoder = "ribolex.v1.EncoderService"
+    assert counts == {
+        f'code="unheard",method="{encoder}/Encode"}}': 1,
+        f'code="OK",method="{encoder}/Encode"}}': 1,
+        f'code="CANCELLED",method="{encoder}/EncodeStream"}}': 1,
+    }
+    open_ones = [n for key, n in found.items() if "open_requests" in key]
+    assert set(open_ones) == {0}
+
+
 async def test_a_stream_that_was_taken_to_its_end_is_told_as_ok(
     own_server: OwnServer, caplog: pytest.LogCaptureFixture
 ) -> None:

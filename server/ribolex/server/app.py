@@ -29,6 +29,7 @@ from ribolex.server.services.encoder import EncoderService
 from ribolex.server.services.gate import Backend, Gate
 from ribolex.server.settings import ServerSettings, is_loopback
 from ribolex.server.tls import Tls
+from ribolex.server.tracing import Tracing, open_tracing
 from ribolex.v1 import (
     collection_pb2,
     collection_pb2_grpc,
@@ -68,14 +69,15 @@ async def serve(
     """
     gate, metrics = Gate(), Metrics()
     auth, tls = Auth(settings.tokens), _tls(settings)
+    tracing = open_tracing(settings.otlp_endpoint)
     if settings.tokens is None and not is_loopback(settings.host):
         _LOG.warning("no --tokens: whoever reaches this server may do everything")
-    front = await _Front.open(settings, gate, auth, tls, metrics)
+    front = await _Front.open(settings, gate, auth, tls, metrics, tracing)
     backend: Backend | None = None
     watch: asyncio.Task[None] | None = None
     try:
         metrics.watch([Reading("ready", "1 if calls are answered.", gate.is_open)])
-        backend = await load_backend(settings, metrics)
+        backend = await load_backend(settings, metrics, tracing)
         if not stop.is_set():
             gate.open(backend)
             backend.swaps.start()
@@ -96,6 +98,8 @@ async def serve(
             await backend.swaps.close()
             await backend.engine.close()
             await backend.collections.close()
+        if tracing is not None:
+            await asyncio.to_thread(tracing.close)
     _LOG.info("stopped")
 
 
@@ -123,6 +127,7 @@ class _Front:
         auth: Auth,
         tls: Tls | None,
         metrics: Metrics,
+        tracing: Tracing | None,
     ) -> "_Front":
         """Listens; every service is there, and none of them healthy yet."""
         limits = CallLimits(
@@ -130,7 +135,7 @@ class _Front:
             max_nucleotides=settings.max_request_nucleotides,
         )
         server = grpc.aio.server(
-            interceptors=(CallInterceptor(auth, limits, metrics),),
+            interceptors=(CallInterceptor(auth, limits, metrics, tracing),),
             options=_options(settings),
         )
         encoder_pb2_grpc.add_EncoderServiceServicer_to_server(

@@ -13,7 +13,7 @@ import logging
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,11 +29,16 @@ from ribolex.server.limits import CallLimits
 from ribolex.server.logs import current_request, log_event
 from ribolex.server.metrics import Metrics
 from ribolex.server.status import answering, reason_of
+from ribolex.server.tracing import Tracing
 
 _LOG = logging.getLogger(__name__)
 
 REQUEST_ID = "x-request-id"
 """Metadata by which a caller names a call, and learns what it is named in the log."""
+
+UNHEARD = "unheard"
+"""Where the log and the metrics have a code: gRPC ended the call by itself before it
+came to us, since its message was too large or its caller left at once."""
 
 _GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -51,20 +56,38 @@ class Call:
     n_sequences: int = 0
     n_nucleotides: int = 0
     begun_s: float = field(default_factory=time.monotonic)
+    is_heard: bool = False
+    """Whether its handler was entered: what gRPC ends by itself never is."""
+    metadata: Sequence[tuple[str, str | bytes]] = ()
 
     @property
     def is_ours(self) -> bool:
         """Whether it is no call of health or reflection."""
         return self.method.startswith("ribolex.")
 
+    def counts(self) -> dict[str, int]:
+        """Returns what it brought."""
+        return {
+            "n_messages": self.n_messages,
+            "n_sequences": self.n_sequences,
+            "n_nucleotides": self.n_nucleotides,
+        }
+
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Stands around all methods of a server. For one event loop."""
 
-    def __init__(self, auth: Auth, limits: CallLimits, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        auth: Auth,
+        limits: CallLimits,
+        metrics: Metrics,
+        tracing: Tracing | None = None,
+    ) -> None:
         self._auth = auth
         self._limits = limits
         self._metrics = metrics
+        self._tracing = tracing
 
     async def intercept_service(
         self,
@@ -82,7 +105,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         metadata = [
             (one[0], one[1]) for one in handler_call_details.invocation_metadata
         ]
-        call = Call(method.removeprefix("/"), _request_id(metadata))
+        call = Call(method.removeprefix("/"), _request_id(metadata), metadata=metadata)
+        if (task := asyncio.current_task()) is not None:
+            task.add_done_callback(lambda _: self._tell_unheard(call))
         try:
             call.client = self._auth.check(method, metadata)
         except RibolexError as error:
@@ -169,7 +194,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         context.set_trailing_metadata(trailing)
         # Probes are no part of what a client may take, but have a bound of their own.
         account = call.client if call.is_ours else f"{call.client} (probes)"
-        code = grpc.StatusCode.OK
+        code, call.is_heard = grpc.StatusCode.OK, True
+        span = None
+        if self._tracing is not None and call.is_ours:
+            span = self._tracing.begin(call.method, call.metadata)
         self._metrics.open_requests.labels(call.method).inc()
         try:
             async with answering(context, trailing, self._count_error):
@@ -189,6 +217,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             raise
         finally:
             self._tell(call, code.name)
+            if self._tracing is not None and span is not None:
+                self._tracing.end(span, code, call.counts())
+
+    def _tell_unheard(self, call: Call) -> None:
+        """Counts a call that ended before its handler was entered."""
+        if not call.is_heard:
+            self._metrics.open_requests.labels(call.method).inc()
+            self._tell(call, UNHEARD)
 
     def _count_error(self, error: Exception) -> None:
         if isinstance(error, RibolexError):
@@ -206,9 +242,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             method=call.method,
             code=code,
             duration_s=round(duration_s, 6),
-            n_messages=call.n_messages,
-            n_sequences=call.n_sequences,
-            n_nucleotides=call.n_nucleotides,
+            **call.counts(),
             client=call.client,
         )
 

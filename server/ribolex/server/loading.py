@@ -25,11 +25,12 @@ from ribolex.server.services.gate import Backend
 from ribolex.server.services.room import Room
 from ribolex.server.settings import ServerSettings
 from ribolex.server.swaps import REASONS, Swaps
+from ribolex.server.tracing import Tracing
 
 _LOG = logging.getLogger(__name__)
 
 
-def _observer(metrics: Metrics) -> Observer:
+def _observer(metrics: Metrics, tracing: Tracing | None) -> Observer:
     """Returns what has the engine's work counted."""
 
     def count(batch: BatchDone) -> None:
@@ -42,6 +43,7 @@ def _observer(metrics: Metrics) -> Observer:
         count,
         lambda reason: metrics.dropped_requests.labels(reason).inc(),
         metrics.failed_batches.inc,
+        tracing,
     )
 
 
@@ -105,7 +107,9 @@ def _by_lane(numbers: Mapping[Lane, int]) -> dict[tuple[str, ...], float]:
     return {(lane.name.lower(),): float(n) for lane, n in numbers.items()}
 
 
-async def load_backend(settings: ServerSettings, metrics: Metrics) -> Backend:
+async def load_backend(
+    settings: ServerSettings, metrics: Metrics, tracing: Tracing | None
+) -> Backend:
     """Returns everything under the services, loaded and running."""
     torch.set_num_threads(settings.threads or sensible_threads())
     lm = await asyncio.to_thread(
@@ -119,7 +123,7 @@ async def load_backend(settings: ServerSettings, metrics: Metrics) -> Backend:
     default = settings.dictionary
     if not default:
         default = await asyncio.to_thread(choose_default, registry, lm)
-    engine = _engine(settings, lm, metrics)
+    engine = _engine(settings, lm, _observer(metrics, tracing))
     try:
         check = panel_check(engine, settings.panel_agreement)
         dictionaries = Dictionaries(registry, lm, default, settings.device, check)
@@ -152,7 +156,7 @@ async def load_backend(settings: ServerSettings, metrics: Metrics) -> Backend:
     return backend
 
 
-def _engine(settings: ServerSettings, lm: LanguageModel, metrics: Metrics) -> Engine:
+def _engine(settings: ServerSettings, lm: LanguageModel, observer: Observer) -> Engine:
     limits = Limits(
         max_tokens=settings.max_queue_tokens,
         max_requests=settings.max_queue_requests,
@@ -162,5 +166,5 @@ def _engine(settings: ServerSettings, lm: LanguageModel, metrics: Metrics) -> En
         lm,
         limits,
         max_nucleotides=settings.max_nucleotides,
-        observer=_observer(metrics),
+        observer=observer,
     )

@@ -153,6 +153,11 @@ class ServerSettings(BaseSettings):
     drain_s: float = Field(default=30.0, ge=0)
     """Seconds that calls in progress are given to finish after SIGTERM."""
 
+    otlp_endpoint: str | None = None
+    """Collector of traces that speaks OTLP over gRPC: http://HOST:4317, https:// with
+    TLS. Not given: where OTEL_EXPORTER_OTLP_ENDPOINT says; without that nothing is
+    traced. Takes ribolex[otel]; sampling, headers and names by OTEL_ variables."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least important events to log, on standard error."""
 

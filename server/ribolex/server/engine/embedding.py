@@ -16,6 +16,7 @@ from ribolex.errors import InvalidRequestError
 from ribolex.lm import Hook, LanguageModel
 from ribolex.lm.inference import Laid
 from ribolex.lm.windows import Window
+from ribolex.server.engine.stages import stage
 
 DensePooling = Literal["mean", "max"]
 
@@ -108,9 +109,10 @@ class EmbedTask:
         """
         layers, parts = self.view.layers, dict[int, np.ndarray]()
         for batch in laid:
-            states = lm.read(batch, layers, self.view.hook)
-            x = torch.stack([states[layer].float() for layer in layers], dim=1)
-            rows, start = x.cpu().numpy(), 0
+            with stage("forward"):
+                states = lm.read(batch, layers, self.view.hook)
+                x = torch.stack([states[layer].float() for layer in layers], dim=1)
+                rows, start = x.cpu().numpy(), 0
             for piece in batch.pieces:
                 stop = start + piece.kept.stop - piece.kept.start
                 parts[piece.member] = tasks[piece.member].view.pool(rows[start:stop])

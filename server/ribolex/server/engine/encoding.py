@@ -27,6 +27,7 @@ from ribolex.lm import LanguageModel
 from ribolex.lm.inference import Laid
 from ribolex.lm.windows import Window
 from ribolex.rna import normalise
+from ribolex.server.engine.stages import stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +139,16 @@ def encode_windows(
     parts: dict[int, Part] = {}
     with torch.inference_mode():
         # Together: one product with the dictionary, and one copy back.
-        x = torch.cat([lm.read(batch, [layer], hook)[layer] for batch in laid])
-        top = dictionary.sae.encode(x)
-        for k in set(ks):
-            codes, squared = _cut(dictionary, x, top, k, lengths)
-            for place, (member, _, _) in enumerate(pieces):
-                if ks[member] == k:
-                    own = codes.slice(edges[place], edges[place + 1])
-                    parts[member] = Part(own, squared[:, place])
+        with stage("forward"):
+            x = torch.cat([lm.read(batch, [layer], hook)[layer] for batch in laid])
+        with stage("encode"):
+            top = dictionary.sae.encode(x)
+            for k in set(ks):
+                codes, squared = _cut(dictionary, x, top, k, lengths)
+                for place, (member, _, _) in enumerate(pieces):
+                    if ks[member] == k:
+                        own = codes.slice(edges[place], edges[place + 1])
+                        parts[member] = Part(own, squared[:, place])
     return [parts[member] for member in range(len(ks))]
 
 

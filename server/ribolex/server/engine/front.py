@@ -118,7 +118,9 @@ class Engine:
         else:
             checked = await asyncio.to_thread(self._check, order)
         tasks = [order.task(one) for one in checked if isinstance(one, str)]
-        ticket = Ticket(tasks, order.lane, order.deadline_s)
+        tracer = self._observer.tracer
+        trace = tracer.here() if tracer is not None else None
+        ticket = Ticket(tasks, order.lane, order.deadline_s, trace)
         done = await self._await(ticket, order.is_patient)
         left = iter(done)
         return Answer(

@@ -47,6 +47,10 @@ class Ticket(Generic[Outcome]):
     lane: Lane = Lane.INTERACTIVE
     deadline_s: float | None = None
     """On `time.monotonic`'s clock; None has none."""
+    trace: Any | None = None
+    """What the caller is known by if it is traced."""
+    is_begun: bool = False
+    """Whether a batch with a part of it was begun; told of those who are traced."""
     future: Future[list[Computed[Outcome]]] = field(default_factory=Future)
     arrived_s: float = field(default_factory=time.monotonic)
     flights: "list[Flight]" = field(default_factory=list)

@@ -16,8 +16,15 @@ from ribolex.errors import NotReadyError
 from ribolex.lm import LanguageModel
 from ribolex.lm.inference import Laid
 from ribolex.server.engine.handover import Handover
-from ribolex.server.engine.observer import BatchDone, Observer
+from ribolex.server.engine.observer import (
+    BatchDone,
+    Observer,
+    TracedBatch,
+    Tracer,
+    Waiter,
+)
 from ribolex.server.engine.queue import Queue
+from ribolex.server.engine.stages import noted
 from ribolex.server.engine.task import lay_out
 from ribolex.server.engine.ticket import Computed, Entry, Spent
 from ribolex.server.logs import log_fault
@@ -122,7 +129,10 @@ class Worker:
         is_told = False
         try:
             while (batch := self._handover.receive(self._expect_s)) is not None:
-                self._answer(batch)
+                if self._observer.tracer is None:
+                    self._answer(batch)
+                else:
+                    self._trace(batch, self._observer.tracer)
             is_told = True
         finally:
             self._end(batch.entries if batch else [], is_told=is_told)
@@ -154,6 +164,39 @@ class Worker:
     def _laid(self, entries: Sequence[Entry]) -> list[Laid]:
         windows = ((entry.flight.task, entry.window) for entry in entries)
         return lay_out(self._lm, windows)
+
+    def _trace(self, batch: Prepared, tracer: Tracer) -> None:
+        """Computes a batch and tells of it, if it is for somebody who is traced."""
+        # In the order of the batch, each once.
+        waiters = dict.fromkeys(
+            ticket
+            for entry in batch.entries
+            for ticket in tuple(entry.flight.waiters)
+            if ticket.trace is not None
+        )
+        if not waiters:
+            self._answer(batch)
+            return
+        begun_s = time.monotonic()
+        with noted() as stages:
+            self._answer(batch)
+        new = [ticket for ticket in waiters if not ticket.is_begun]
+        for ticket in new:
+            ticket.is_begun = True
+        done = TracedBatch(
+            [Waiter(ticket.trace, ticket.arrived_s) for ticket in new],
+            [ticket.trace for ticket in waiters],
+            stages,
+            len(batch.entries),
+            batch.n_tokens,
+            batch.prepare_s,
+            begun_s,
+            time.monotonic(),
+        )
+        try:
+            tracer.tell(done)
+        except Exception as error:  # what only looks on must not end the engine
+            log_fault(_LOG, "a batch could not be traced", error)
 
     def _answer(self, batch: Prepared) -> None:
         """Computes a batch, in parts if it must be, and answers."""
