@@ -5,7 +5,8 @@ sequence codes only; search is by stored RNA (no model involved) and by sequence
 call after the other. Recall is that of the ten best, against all RNAs compared
 exactly by the same measure.
 
-    python bench/serve.py [--model PATH] [--registry PATH] [--threads N] [--n-rnas N]
+    python bench/serve.py [--model PATH] [--registry PATH] [--threads N]
+        [--n-rnas N | --quick]
 """
 
 import argparse
@@ -148,6 +149,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch-tokens", type=int, default=2048)
     parser.add_argument("--n-rnas", type=int, default=5000)
+    parser.add_argument(
+        "--quick", action="store_const", dest="n_rnas", const=300, help="300 RNAs"
+    )
     options = parser.parse_args()
     rnas = list(read_rnas(ribolex_bundle.sample_path()))
     rnas = [rna for rna in rnas if len(rna.sequence) <= 1022][: options.n_rnas]
