@@ -242,12 +242,12 @@ def test_what_grpc_refuses_by_itself_is_counted(
         stubs = connect(address)
         with pytest.raises(grpc.RpcError) as caught:
             stubs.encoder.Encode(large)
-        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED  # type: ignore[attr-defined]
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         requests = [ENCODE, large]
         stream = (pb.EncodeStreamRequest(request=one) for one in requests)
         with pytest.raises(grpc.RpcError) as caught:
             list(stubs.encoder.EncodeStream(stream))
-        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED  # type: ignore[attr-defined]
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         stubs.encoder.Encode(ENCODE)
         found = scrape(http_port)
         stubs.channel.close()
