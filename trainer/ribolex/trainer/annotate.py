@@ -249,7 +249,7 @@ def _examples(
             found[peak] = Example(
                 rnas[rna].name,
                 float(peaks.values[peak]),
-                tuple(kept[fires].tolist()),
+                tuple(kept[fires][kept[fires] >= 0].tolist()),
                 rnas[rna].sequence,
                 dict(rnas[rna].metadata),
             )

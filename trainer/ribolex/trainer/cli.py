@@ -9,6 +9,7 @@ from ribolex.trainer.commands.interchange import export, import_
 from ribolex.trainer.commands.pretrain import pretrain
 from ribolex.trainer.commands.score_lm import score_lm
 from ribolex.trainer.commands.train import train
+from ribolex.trainer.commands.trainer import app as trainer
 
 
 def register(app: typer.Typer) -> None:
@@ -21,6 +22,7 @@ def register(app: typer.Typer) -> None:
     app.command()(pretrain)
     app.command()(score_lm)
     app.command()(train)
+    app.add_typer(trainer, name="trainer", help="Make dictionaries, keep them made.")
     group = dictionaries_group(app)
     group.command(name="import")(import_)
     group.command()(export)

@@ -40,8 +40,9 @@ from ribolex.trainer.objectives import (
     orthogonality,
     relu,
 )
-from ribolex.trainer.ranks import n_ranks, rank, sum_over_ranks
+from ribolex.trainer.ranks import any_over_ranks, n_ranks, rank, sum_over_ranks
 from ribolex.trainer.rows import RowSource
+from ribolex.trainer.stopping import Stopped
 
 ObjectiveName = Literal["relu", "topk", "batchtopk", "matryoshka"]
 
@@ -124,6 +125,7 @@ def fit(
     plan: FitPlan,
     progress: Callable[[FitProgress], None],
     checkpoint: Path | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Fitted:
     """Returns the autoencoder that the plan makes of the rows.
 
@@ -134,8 +136,11 @@ def fit(
         progress: is told every few steps by the first rank; FVU is of the batch.
         checkpoint: file to keep where the fit stands in; found there by a second call
             with the same plan and rows, which goes on. It stays when all is done.
+        should_stop: is asked after every step, with several ranks after every 20; if
+            any rank says yes, the fit is kept and breaks off.
 
     Raises:
+        Stopped: it was to stop.
         InvalidRequestError: fewer rows than a batch, or layers that do not fit the
             target, or a checkpoint of another fit.
         CorruptArtefactError: the checkpoint cannot be read.
@@ -151,9 +156,13 @@ def fit(
             fvu = float(sum_over_ranks(losses.fvu))
             if rank() == 0:
                 progress(FitProgress(run.step, plan.n_steps, fvu, losses.n_dead))
-        is_due = run.step % plan.checkpoint_steps == 0 or run.step == plan.n_steps
+        is_last = run.step == plan.n_steps
+        is_stop = not is_last and _is_stop(run.step, should_stop)
+        is_due = run.step % plan.checkpoint_steps == 0 or is_last or is_stop
         if checkpoint is not None and is_due and rank() == 0:
             run.keep(checkpoint)
+        if is_stop:
+            raise Stopped
     return run.export()
 
 
@@ -299,6 +308,14 @@ def make_objective(plan: FitPlan) -> Objective:
     if plan.objective == "matryoshka":
         return Matryoshka(plan.k, plan.dead_rows)
     return TopK(plan.k, plan.dead_rows, is_transcoder=plan.target != "same")
+
+
+def _is_stop(step: int, should_stop: Callable[[], bool]) -> bool:
+    if n_ranks() == 1:
+        return should_stop()
+    if step % _LOG_STEPS:
+        return False
+    return bool(any_over_ranks(torch.tensor(should_stop())))
 
 
 def _check(source: RowSource, plan: FitPlan) -> None:

@@ -25,7 +25,7 @@ class Labels:
     """Labels of the RNAs and rows of cached activations; read-only."""
 
     letters: UInt8[np.ndarray, " row"]
-    """Index in `LETTERS`."""
+    """Index in `LETTERS`; UNKNOWN for the row of a whole RNA."""
     elements: UInt8[np.ndarray, " row"]
     """Index in `rna.elements.ELEMENTS`; UNKNOWN where the RNA has no structure."""
     families: Int32[np.ndarray, " rna"]
@@ -43,7 +43,7 @@ def label_rnas(rnas: Sequence[Rna], activations: Activations) -> Labels:
         InvalidRequestError: a structure is none, or not as long as its sequence.
     """
     n_rows = len(activations)
-    letters = np.empty(n_rows, np.uint8)
+    letters = np.full(n_rows, UNKNOWN, np.uint8)
     parts = np.full(n_rows, UNKNOWN, np.uint8)
     number = np.full(256, UNKNOWN, np.uint8)
     number[np.frombuffer(LETTERS.encode(), np.uint8)] = np.arange(4)
@@ -54,6 +54,8 @@ def label_rnas(rnas: Sequence[Rna], activations: Activations) -> Labels:
     for i, rna in enumerate(rnas):
         rows = activations.of_rna(i)
         kept = activations.positions[rows]
+        if (kept < 0).any():
+            continue  # a row of the whole RNA
         letters[rows] = number[np.frombuffer(rna.sequence.encode(), np.uint8)[kept]]
         if rna.structure:
             found = _elements(rna)

@@ -1,307 +1,327 @@
-"""One dictionary from beginning to end: cache, fit, describe, export, check, publish.
+"""One dictionary, stage by stage, from its fit to its publication.
 
-Knows nothing of the command line or of how progress is shown.
+Each stage is done once: what it gave stays in the dictionary's folder, with a record of
+what it was made from. Knows nothing of the command line or of how progress is shown.
 """
 
-import hashlib
-import logging
-import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-import numpy as np
+import torch
 
 from ribolex.dictionary import (
-    Identity,
-    Moments,
-    Sae,
-    Standardisation,
+    Dictionary,
+    FeatureTable,
+    Gate,
     load_dictionary,
     write_dictionary,
 )
-from ribolex.dictionary.identity import Target
-from ribolex.errors import InvalidRequestError
-from ribolex.lm import Hook, LanguageModel
+from ribolex.dictionary.features import read_features, write_features
+from ribolex.errors import CorruptArtefactError
 from ribolex.registry import Registry
-from ribolex.rna import Rna
-from ribolex.trainer.activations import Activations, cache_activations
 from ribolex.trainer.annotate import annotate
-from ribolex.trainer.corpus import choose, digest, read_corpus
+from ribolex.trainer.data import TrainingData
 from ribolex.trainer.evaluation import (
     RANDOM_DECODER,
-    EvaluationPlan,
+    Evaluation,
     FittedControl,
-    Sample,
     draw,
     measure,
+    read_evaluation,
     split,
 )
-from ribolex.trainer.fit import FitPlan, FitProgress, Fitted, fit
-from ribolex.trainer.publish import Checked, GateLimits, check, make_panel, publish
-from ribolex.trainer.ranks import n_ranks, rank
-from ribolex.trainer.rows import DifferenceRows, PartRows, Rows, open_rows
+from ribolex.trainer.fit import FitProgress, Fitted, fit
+from ribolex.trainer.fitted import read_fitted, write_fitted
+from ribolex.trainer.ledger import (
+    Ledger,
+    digest_of,
+    read_json,
+    remove,
+    write_json,
+    write_whole,
+)
+from ribolex.trainer.plan import TrainPlan, control_of, identify, stage_inputs
+from ribolex.trainer.publish import (
+    Checked,
+    Published,
+    check,
+    make_panel,
+    publish,
+    stage,
+)
+from ribolex.trainer.ranks import any_over_ranks, first_says, on_first, rank
+from ribolex.trainer.stopping import Stop, Stopped
 
-log = logging.getLogger(__name__)
+T = TypeVar("T")
 
-_HELD_OUT_NUCLEOTIDES = 300_000
+STAGES = (
+    "fit",
+    "control",
+    "export",
+    "evaluate",
+    "annotate",
+    "gates",
+    "candidate",
+    "publish",
+)
+"""Of one dictionary, in order."""
+
 _LINEAGE_NUCLEOTIDES = 20_000
 """On which firings are compared with those of the version before."""
-_CONTROL_SHARE = 0.25
-"""Of the rows that the dictionary sees; its decoder being fixed, the control needs
-fewer."""
+_CANDIDATE = "candidate"
 
 
-class Stage(NamedTuple):
-    """How far a stage of a run is."""
+class Progress(NamedTuple):
+    """How far a stage is."""
 
-    name: str
+    stage: str
     done: int
     total: int
-    note: str = ""
+    dictionary: str = ""
+    """"" for a stage that all dictionaries share."""
+    fvu: float | None = None
+    """Of a batch in a fit."""
+    n_dead: int | None = None
+    """Features that have not fired for long, in a fit."""
+    n_rows: int | None = None
+    """That a fit has seen."""
 
 
-Report = Callable[[Stage], None]
+Report = Callable[[Progress], None]
 """Is told how far each stage is."""
 
 
-@dataclass(frozen=True, slots=True)
-class TrainPlan:
-    """Everything that decides a dictionary, besides the language model."""
+class Outcome(NamedTuple):
+    """What came of a dictionary."""
 
     name: str
-    rnas: Sequence[Path]
-    """Tables of RNAs to train on."""
-    validation: Path
-    """Table of RNAs of other families, to measure on."""
-    layer: int
-    fit: FitPlan
-    """Its target says whether `target_layer` or the difference to it is rebuilt."""
-    target_layer: int | None = None
-    """Layer that a transcoder rebuilds; None for an autoencoder."""
-    hook: Hook = "normed"
-    n_nucleotides: int = 4_000_000
-    """At most so many of the tables are used, families taken in turn."""
-    licence: str = "Apache-2.0"
-    limits: GateLimits = field(default_factory=GateLimits)
-    evaluation: EvaluationPlan = field(default_factory=EvaluationPlan)
+    published: Published | None
+    """None if a gate failed."""
+    failed: tuple[Gate, ...]
+    """The gates that it does not pass."""
+    candidate: Path
+    """Its folder, with card and evaluation."""
+    is_known: bool
+    """Whether all was done before."""
 
 
-class Sides(NamedTuple):
-    """Activations of one set of RNAs: what is read, and what is to be rebuilt."""
+class Training:
+    """The making of one dictionary in a folder; one process group at a time."""
 
-    read: Activations
-    other: Activations | None
-    """Of the target layer."""
+    def __init__(
+        self, plan: TrainPlan, data: TrainingData, registry: Registry, folder: Path
+    ) -> None:
+        self.plan = plan
+        self._data, self._registry = data, registry
+        self._ledger = Ledger(folder)
+        self._inputs = stage_inputs(plan, data, str(registry))
 
-    def layers(self) -> list[Rows]:
-        """Returns the rows that a fit consumes."""
-        both = self.read, self.other
-        return [side.rows for side in both if side is not None]
-
-    def target(self, plan: FitPlan) -> Rows:
-        """Returns what is to be rebuilt."""
-        if self.other is None:
-            return self.read.rows
-        if plan.target == "difference":
-            return DifferenceRows(self.other.rows, self.read.rows)
-        return self.other.rows
-
-
-class Outcome(NamedTuple):
-    """What came of a run."""
-
-    checked: Checked
-    ref: str | None
-    """The published dictionary; None if a gate failed."""
-
-
-def train(
-    plan: TrainPlan,
-    lm: LanguageModel,
-    registry: Registry,
-    workdir: Path,
-    report: Report,
-) -> Outcome | None:
-    """Makes a dictionary and publishes it if it passes every gate.
-
-    Activations, and how far each fit is, stay in `workdir` and are found there by a
-    second run; all else is done anew. Ranks (`ranks`) fit together, each a part of the
-    rows; the first does the rest.
-
-    Returns:
-        What came of it; None on all ranks but the first.
-
-    Raises:
-        CorruptInputError, InvalidSequenceError: a table is not what it should be.
-        InvalidRequestError: a layer that the model does not have, too few RNAs, or a
-            target layer without a target or the other way round.
-        DictionaryExistsError: this very dictionary was published before.
-    """
-    if (plan.target_layer is None) != (plan.fit.target == "same"):
-        raise InvalidRequestError(
-            "target_layer",
-            f"{plan.target_layer} with the target {plan.fit.target!r}, expected both "
-            "for a transcoder or neither",
-        )
-    longest = lm.max_nucleotides
-    generator = np.random.default_rng(plan.fit.seed)
-    rnas = choose(read_corpus(plan.rnas, longest), plan.n_nucleotides, generator)
-    held_rnas = choose(
-        read_corpus([plan.validation], longest), _HELD_OUT_NUCLEOTIDES, generator
-    )
-    held_out = _cache(plan, lm, held_rnas, workdir, report, "validation")
-    sides = _cache(plan, lm, rnas, workdir, report, "activations")
-    if len(sides.read) < plan.fit.batch_rows:
-        raise InvalidRequestError(
-            "rnas",
-            f"{len(sides.read)} nucleotides, expected {plan.fit.batch_rows} or more",
-        )
-    key = f"{lm.digest} {plan.layer} {plan.target_layer} {plan.hook} {digest(rnas)}"
-    checkpoints = workdir / f"fit-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-    fitted = _fit(plan.fit, sides, checkpoints, report, "fit")
-    control = _fit_control(plan.fit, sides, checkpoints, report)
-    if rank() > 0:
+    def known(self) -> Outcome | None:
+        """Returns what came of it if all is done, without computing anything."""
+        ledger, inputs = self._ledger, self._inputs
+        if not ledger.is_done("candidate", inputs["candidate"]):
+            return None
+        try:
+            gates = _read_gates(ledger.folder / "gates.json")
+            if failed := [gate for gate in gates if not gate.is_met]:
+                return self._outcome(failed, None, True)
+            if ledger.is_done("publish", inputs["publish"]):
+                published = _read_published(ledger.folder / "published.json")
+                return self._outcome([], published._replace(is_new=False), True)
+        except CorruptArtefactError:
+            pass
         return None
-    candidate, staged = workdir / "candidate", workdir / "staged"
-    for folder in (candidate, staged):
-        shutil.rmtree(folder, ignore_errors=True)
-    _export(candidate, plan, lm, rnas, sides.read, fitted, report)
-    dictionary = load_dictionary(candidate)
 
-    def note(stage: str, done: int, total: int) -> None:
-        report(Stage(stage, done, total))
+    def run(self, report: Report, stop: Stop) -> Outcome | None:
+        """Makes the dictionary, and publishes it if it passes every gate.
 
-    samples = split(
-        Sample(held_rnas, held_out.read, held_out.target(plan.fit)),
-        plan.evaluation,
-        Sample(rnas, sides.read, sides.target(plan.fit)),
-    )
-    controls = [FittedControl(*control, samples)]
-    found = measure(dictionary, lm, samples, controls, None, plan.evaluation, note)
-    checked = check(dictionary, lm, found, plan.limits)
-    for gate in checked.failed:
-        log.warning(
-            "gate failed metric=%s got=%.4f limit=%g bound=%s",
-            gate.metric,
-            gate.got,
-            gate.limit,
-            gate.bound,
+        Goes on where a run before was killed. Activations are collected. Ranks
+        (`ranks`) fit together, the first does the rest.
+
+        Returns:
+            What came of it; None on all ranks but the first.
+
+        Raises:
+            InvalidRequestError: fewer rows than a batch.
+            Stopped: that was wished; nothing is lost but what takes no time.
+            StaleWriteError: somebody else moved the current version meanwhile.
+            NotReadyError: the registry does not answer, or another rank failed.
+        """
+        for fitted in ("fit", "control"):
+            self._fit_once(fitted, report, stop)
+        return on_first(lambda: self._finish(report, stop))
+
+    def _finish(self, report: Report, stop: Stop) -> Outcome:
+        dictionary = self._export()
+        evaluation = self._evaluate(dictionary, report)
+        features = self._annotate(dictionary, report)
+        gates = self._check(dictionary, evaluation)
+        checked = Checked(dictionary, evaluation, gates)
+        candidate = self._stage(checked, features)
+        if checked.failed:
+            return self._outcome(checked.failed, None, False)
+        stop.check()
+        with stop.careful():
+            published = self._publish(candidate)
+        return self._outcome([], published, False)
+
+    def _fit_once(self, name: str, report: Report, stop: Stop) -> None:
+        """Fits if that is not done; all ranks take part, the first one writes."""
+        ledger, inputs = self._ledger, self._inputs[name]
+        if first_says(ledger.is_done(name, inputs)):
+            return
+        place = f"{name}-{digest_of(inputs)[:16]}.checkpoint"
+        if rank() == 0:
+            for old in ledger.folder.glob(f"{name}-*.checkpoint*"):
+                if old.name != place:
+                    remove(old)
+        with stop.careful():
+            if any_over_ranks(torch.tensor(stop.is_asked)):
+                raise Stopped
+            fitted = self._fit(name, ledger.folder / place, report, stop)
+
+        def make(path: Path) -> None:
+            write_fitted(path, fitted)
+
+        on_first(
+            lambda: ledger.once(name, inputs, f"{name}.safetensors", make, read_fitted)
         )
-    ref = (
-        None
-        if checked.failed
-        else _publish(checked, lm, samples.held_out, staged, registry)
-    )
-    return Outcome(checked, ref)
+        if rank() == 0:
+            remove(ledger.folder / place)
+
+    def _fit(self, name: str, checkpoint: Path, report: Report, stop: Stop) -> Fitted:
+        plan = self.plan.fit if name == "fit" else control_of(self.plan.fit)
+
+        def told(at: FitProgress) -> None:
+            n_rows = at.step * plan.batch_rows
+            report(
+                Progress(
+                    stage=name,
+                    done=at.step,
+                    total=at.n_steps,
+                    dictionary=self.plan.name,
+                    fvu=at.fvu,
+                    n_dead=at.n_dead,
+                    n_rows=n_rows,
+                )
+            )
+
+        report(Progress(name, 0, plan.n_steps, self.plan.name))
+        source = self._data.source(self.plan.reading, of_model=name == "fit")
+        try:
+            return fit(source, plan, told, checkpoint, lambda: stop.is_asked)
+        except CorruptArtefactError:
+            checkpoint.unlink(missing_ok=True)
+            return fit(source, plan, told, checkpoint, lambda: stop.is_asked)
+
+    def _export(self) -> Dictionary:
+        plan, lm = self.plan, self._data.lm
+
+        def make(path: Path) -> None:
+            fitted = read_fitted(self._ledger.folder / "fit.safetensors")
+            sae = fitted.sae
+            identity = identify(plan, self._data, fitted)
+            write_dictionary(
+                path,
+                name=plan.name,
+                identity=identity,
+                sae=sae,
+                features=FeatureTable.blank(sae.n_features),
+                panel=make_panel(lm, sae, self._data.rnas, identity),
+            )
+
+        return self._once("export", "exported", make, load_dictionary)
+
+    def _evaluate(self, dictionary: Dictionary, report: Report) -> Evaluation:
+        plan = self.plan
+
+        def note(name: str, done: int, total: int) -> None:
+            report(Progress(name, done, total, plan.name))
+
+        def make(path: Path) -> None:
+            held_out, training = (
+                self._data.sample(plan.reading, held_out=each) for each in (True, False)
+            )
+            samples = split(held_out, plan.evaluation, training)
+            sae = read_fitted(self._ledger.folder / "control.safetensors").sae
+            n_rows = control_of(plan.fit).n_rows
+            controls = [FittedControl(*RANDOM_DECODER, n_rows, sae, samples)]
+            found = measure(
+                dictionary,
+                self._data.lm,
+                samples,
+                controls,
+                None,
+                plan.evaluation,
+                note,
+            )
+            write_whole(path, found.to_bytes())
+
+        return self._once("evaluate", "evaluation.json", make, read_evaluation)
+
+    def _annotate(self, dictionary: Dictionary, report: Report) -> FeatureTable:
+        def told(done: int, total: int) -> None:
+            report(Progress("annotate", done, total, self.plan.name))
+
+        def make(path: Path) -> None:
+            sample = self._data.sample(self.plan.reading, held_out=False)
+            found = annotate(dictionary.sae, sample.read, sample.rnas, told)
+            write_features(path, found)
+
+        return self._once("annotate", "features.parquet", make, read_features)
+
+    def _check(
+        self, dictionary: Dictionary, evaluation: Evaluation
+    ) -> tuple[Gate, ...]:
+        def make(path: Path) -> None:
+            lm, limits = self._data.lm, self.plan.limits
+            checked = check(dictionary, lm, evaluation, limits)
+            write_json(path, [asdict(gate) for gate in checked.gates])
+
+        return self._once("gates", "gates.json", make, _read_gates)
+
+    def _stage(self, checked: Checked, features: FeatureTable) -> Path:
+        def make(path: Path) -> None:
+            held_out = self._data.sample(self.plan.reading, held_out=True)
+            rnas = draw(held_out, _LINEAGE_NUCLEOTIDES).rnas
+            stage(checked, features, self._data.lm, rnas, self._registry, path)
+
+        self._once("candidate", _CANDIDATE, make, load_dictionary)
+        return self._ledger.folder / _CANDIDATE
+
+    def _publish(self, candidate: Path) -> Published:
+        def make(path: Path) -> None:
+            write_json(path, publish(candidate, self._registry)._asdict())
+
+        return self._once("publish", "published.json", make, _read_published)
+
+    def _once(
+        self,
+        name: str,
+        result: str,
+        make: Callable[[Path], None],
+        load: Callable[[Path], T],
+    ) -> T:
+        return self._ledger.once(name, self._inputs[name], result, make, load)
+
+    def _outcome(
+        self, failed: Sequence[Gate], published: Published | None, is_known: bool
+    ) -> Outcome:
+        candidate = self._ledger.folder / _CANDIDATE
+        return Outcome(self.plan.name, published, tuple(failed), candidate, is_known)
 
 
-def _publish(
-    checked: Checked,
-    lm: LanguageModel,
-    held_out: Sample,
-    staged: Path,
-    registry: Registry,
-) -> str:
-    rnas = draw(held_out, _LINEAGE_NUCLEOTIDES).rnas
-    return publish(checked, lm, rnas, staged, registry)
+def _read_gates(path: Path) -> tuple[Gate, ...]:
+    try:
+        return tuple(Gate(**fields) for fields in read_json(path))
+    except TypeError as error:
+        raise CorruptArtefactError(path, "does not hold gates") from error
 
 
-def _cache(
-    plan: TrainPlan,
-    lm: LanguageModel,
-    rnas: Sequence[Rna],
-    workdir: Path,
-    report: Report,
-    stage: str,
-) -> Sides:
-    if not rnas:
-        raise InvalidRequestError(stage, "no RNA that fits the model")
-
-    def progress(done: int, total: int) -> None:
-        report(Stage(stage, done, total))
-
-    target = plan.target_layer
-    layers = sorted({plan.layer, plan.layer if target is None else target})
-    found = cache_activations(lm, rnas, layers, plan.hook, workdir, progress)
-    return Sides(found[plan.layer], None if target is None else found[target])
-
-
-def _fit(
-    plan: FitPlan, sides: Sides, checkpoints: Path, report: Report, stage: str
-) -> Fitted:
-    def progress(at: FitProgress) -> None:
-        note = f"FVU {at.fvu:.3f}, {at.n_dead} dead"
-        report(Stage(stage, at.step, at.n_steps, note))
-
-    mine = [PartRows(rows, rank(), n_ranks()) for rows in sides.layers()]
-    # Ranks share the file, and have devices of their own.
-    named = repr((replace(plan, device=""), n_ranks()))
-    key = hashlib.sha256(named.encode()).hexdigest()
-    file = checkpoints / f"{stage}-{key[:16]}.safetensors"
-    return fit(open_rows(mine), plan, progress, file)
-
-
-def _fit_control(
-    plan: FitPlan, sides: Sides, checkpoints: Path, report: Report
-) -> tuple[str, str, int, Sae]:
-    # TopK for all: what is asked is what k features with random directions can do.
-    frozen = replace(
-        plan,
-        objective="topk",
-        orthogonality=0.0,
-        frozen_decoder=True,
-        n_rows=max(1, int(plan.n_rows * _CONTROL_SHARE)),
-    )
-    sae = _fit(frozen, sides, checkpoints, report, "control").sae
-    return *RANDOM_DECODER, frozen.n_rows, sae
-
-
-def _export(
-    path: Path,
-    plan: TrainPlan,
-    lm: LanguageModel,
-    rnas: Sequence[Rna],
-    activations: Activations,
-    fitted: Fitted,
-    report: Report,
-) -> None:
-    def progress(done: int, total: int) -> None:
-        report(Stage("annotate", done, total))
-
-    sae = fitted.sae
-    target = None
-    if plan.target_layer is not None:
-        is_difference = plan.fit.target == "difference"
-        scale = _standardisation(fitted.target_moments)
-        target = Target(plan.target_layer, is_difference, scale)
-    identity = Identity(
-        lm_name=lm.name,
-        lm_digest=lm.digest,
-        layer=plan.layer,
-        hook=plan.hook,
-        level="nucleotide",
-        kind="sae" if target is None else "transcoder",
-        activation=sae.architecture,
-        k=sae.k,
-        d_in=sae.d_in,
-        n_features=sae.n_features,
-        standardisation=_standardisation(fitted.moments),
-        training_data=digest(rnas),
-        seed=plan.fit.seed,
-        licence=plan.licence,
-        target=target,
-    )
-    write_dictionary(
-        path,
-        name=plan.name,
-        identity=identity,
-        sae=sae,
-        features=annotate(sae, activations, rnas, progress),
-        panel=make_panel(lm, sae, rnas, identity),
-    )
-
-
-def _standardisation(moments: Moments) -> Standardisation:
-    return Standardisation(tuple(moments.mean.tolist()), tuple(moments.sigma.tolist()))
+def _read_published(path: Path) -> Published:
+    try:
+        return Published(**read_json(path))
+    except TypeError as error:
+        raise CorruptArtefactError(path, "does not say what was published") from error

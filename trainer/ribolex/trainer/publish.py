@@ -16,17 +16,19 @@ import torch
 from ribolex.dictionary import (
     Codes,
     Dictionary,
+    FeatureTable,
     Gate,
     Identity,
     Panel,
     Sae,
+    load_dictionary,
     write_dictionary,
 )
 from ribolex.dictionary.artefact import CARD_FILE, EVALUATION_FILE
 from ribolex.dictionary.identity import Bound
 from ribolex.errors import CorruptArtefactError, DictionaryExistsError
 from ribolex.lm import LanguageModel
-from ribolex.registry import Registry, parse_ref
+from ribolex.registry import Registry, parse_pinned
 from ribolex.rna import Rna
 from ribolex.trainer.corpus import choose
 from ribolex.trainer.evaluation import Evaluation, write_card
@@ -119,35 +121,36 @@ def check(
     return Checked(dictionary, evaluation, tuple(gate for gate in gates if gate))
 
 
-def publish(
+def stage(
     checked: Checked,
+    features: FeatureTable,
     lm: LanguageModel,
     rnas: Sequence[Rna],
-    staged: Path,
     registry: Registry,
-) -> str:
-    """Publishes a dictionary that passed, makes it current, and returns its ref.
+    path: Path,
+) -> None:
+    """Writes a dictionary with what it measured and what its gates said.
 
     It goes with its lineage to the version that is current until then.
 
     Args:
-        checked: without failed gates.
+        checked: it passed or failed.
+        features: what is known about each feature.
         lm: the model that it was made for.
         rnas: some to compare firings with the version before on.
-        staged: folder to write the dictionary with its measures to; not there yet.
-        registry: where it goes.
-
-    Raises:
-        DictionaryExistsError: the same dictionary was published before.
-        StaleWriteError: somebody else moved the current version meanwhile.
+        registry: where that is.
+        path: folder to be; not there yet.
     """
     found, evaluation = checked.dictionary, checked.evaluation
-    before = registry.current(found.name)
-    old = None if before is None else _open(registry, f"{found.name}@{before}")
-    features = found.features
-    if old is not None:
-        if _is_same(found, old):
-            raise DictionaryExistsError(old.ref)
+    old, ancestor = _current(registry, found.name), ""
+    if old is not None and _is_same(found, old):
+        features = replace(
+            features,
+            ancestor=old.features.ancestor,
+            ancestor_confidence=old.features.ancestor_confidence,
+        )
+        ancestor = old.identity.ancestor
+    elif old is not None:
         lineage = trace(found, old, lm, [rna.sequence for rna in rnas])
         log.info("lineage to=%s share=%.3f", old.ref, lineage.share)
         features = replace(
@@ -155,14 +158,15 @@ def publish(
             ancestor=lineage.ancestor,
             ancestor_confidence=lineage.confidence,
         )
+        ancestor = old.content_id
     identity = replace(
         found.identity,
         metrics=evaluation.headline(),
         gates=checked.gates,
-        ancestor="" if old is None else old.content_id,
+        ancestor=ancestor,
     )
     write_dictionary(
-        staged,
+        path,
         name=found.name,
         identity=identity,
         sae=found.sae,
@@ -173,19 +177,56 @@ def publish(
             EVALUATION_FILE: evaluation.to_bytes(),
         },
     )
-    ref = registry.publish(staged)
-    version = parse_ref(ref).version
-    assert version is not None
-    registry.set_current(found.name, version, before)
-    return ref
 
 
-def _open(registry: Registry, ref: str) -> Dictionary | None:
-    """Returns the version before; none if it is spoiled, which must not stop us."""
+class Published(NamedTuple):
+    """Where a dictionary is."""
+
+    ref: str
+    """"name@version"."""
+    is_new: bool
+    """Whether it was not there before."""
+
+
+def publish(staged: Path, registry: Registry) -> Published:
+    """Publishes a dictionary that passed its gates and makes it current.
+
+    If the current version is the same, but for what was measured of it, nothing is
+    done; one that is there already to the byte is only made current.
+
+    Args:
+        staged: its folder.
+        registry: where it goes.
+
+    Raises:
+        CorruptArtefactError: the staged folder is no sound dictionary.
+        DictionaryNotFoundError: it is there already, and retired.
+        StaleWriteError: somebody else moved the current version meanwhile.
+    """
+    found = load_dictionary(staged)
+    before = registry.current(found.name)
+    old = _current(registry, found.name)
+    if old is not None and _is_same(found, old):
+        return Published(old.ref, False)
     try:
-        return registry.get(ref)
+        published = Published(registry.publish(staged), True)
+    except DictionaryExistsError as error:
+        published = Published(error.ref, False)
+    name, version = parse_pinned(published.ref)
+    if before != version:
+        registry.set_current(name, version, before)
+    return published
+
+
+def _current(registry: Registry, name: str) -> Dictionary | None:
+    """Returns the current version; none if it is spoiled, which must not stop us."""
+    version = registry.current(name)
+    if version is None:
+        return None
+    try:
+        return registry.get(f"{name}@{version}")
     except CorruptArtefactError as error:
-        log.warning("no lineage to=%s: %s", ref, error)
+        log.warning("no lineage to=%s@%d: %s", name, version, error)
         return None
 
 

@@ -5,17 +5,25 @@ gives back what it got. Knows nothing of what is summed.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from jaxtyping import Shaped
 from torch import Tensor
 
-_TIMEOUT = timedelta(hours=2)
-"""Longer than the first rank may work alone, caching activations."""
+from ribolex.errors import NotReadyError
+from ribolex.trainer.stopping import Stopped
+
+_TIMEOUT = timedelta(days=30)
+"""Longer than the first rank may work alone, or wait for something to do."""
+
+T = TypeVar("T")
+
+_DONE, _FAILED, _STOPPED = range(3)
 
 
 @contextmanager
@@ -78,3 +86,39 @@ def wait_for_ranks() -> None:
     """Returns once every process has come so far."""
     if dist.is_initialized():
         dist.barrier()
+
+
+def on_first(work: Callable[[], T]) -> T | None:
+    """Returns what work gives on the first rank, and None on others once it is done.
+
+    Raises:
+        Stopped: on all ranks, where the work does.
+        NotReadyError: on the other ranks, if the work fails on the first, where its
+            own error is raised.
+    """
+    if not dist.is_initialized():
+        return work()
+    outcome = torch.tensor(_FAILED)
+    found: T | None = None
+    try:
+        if rank() == 0:
+            found = work()
+            outcome.fill_(_DONE)
+    except Stopped:
+        outcome.fill_(_STOPPED)
+        raise
+    finally:
+        dist.broadcast(outcome, 0)
+    if outcome == _STOPPED:
+        raise Stopped
+    if outcome == _FAILED:
+        raise NotReadyError("the first process failed, and said why")
+    return found
+
+
+def first_says(claim: bool) -> bool:
+    """Returns what the first rank claims."""
+    said = torch.tensor(claim)
+    if dist.is_initialized():
+        dist.broadcast(said, 0)
+    return bool(said)

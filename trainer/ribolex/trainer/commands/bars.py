@@ -39,5 +39,7 @@ class StageBars:
     def show(self, stage: str, done: int, total: int, note: str = "") -> None:
         """Moves the bar of a stage, which is new if its name is."""
         if stage not in self._tasks:
-            self._tasks[stage] = self._bars.add_task(stage, total=total, note="")
-        self._bars.update(self._tasks[stage], completed=done, total=total, note=note)
+            self._tasks[stage] = self._bars.add_task(stage, total=None, note="")
+        self._bars.update(
+            self._tasks[stage], completed=done, total=total or None, note=note
+        )

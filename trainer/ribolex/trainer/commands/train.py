@@ -1,13 +1,9 @@
 """`ribolex train`: trains a dictionary on a layer and publishes it if it is good."""
 
-import logging
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
-
-from ribolex.trainer.commands.bars import StageBars
 
 
 def train(
@@ -99,78 +95,47 @@ def train(
 ) -> None:
     """Train a dictionary, check it and publish it.
 
-    Caches activations, fits, describes the features, measures.
+    Caches activations, fits, describes the features, measures: what `ribolex trainer
+    run` does for a file of many.
 
     Prints what was measured on RNAs of families that it never saw, beside controls.
-    Exits with 1, and publishes nothing, if a gate fails. A run that was killed goes on
+    Exits with 3, and publishes nothing, if a gate fails. A run that was killed goes on
     where it was. Started by torchrun, several processes fit together.
     """
-    import torch
+    from ribolex.trainer.commands.trainer import run_config
+    from ribolex.trainer.process import make_config
 
-    from ribolex.lm import load_lm
-    from ribolex.registry import open_registry
-    from ribolex.trainer.commands.tables import describe_failure, tabulate
-    from ribolex.trainer.fit import FitPlan
-    from ribolex.trainer.pipeline import TrainPlan
-    from ribolex.trainer.pipeline import train as run
-    from ribolex.trainer.ranks import joined_ranks, rank
-
-    logging.basicConfig(level=logging.WARNING)
-    if threads:
-        torch.set_num_threads(threads)
-    tables = _tables(corpus, rnas, validation)
-    store = open_registry(registry)
-    target: Literal["same", "layer", "difference"] = "same"
-    if target_layer:
-        target = "difference" if difference else "layer"
-    console = Console()
-    with joined_ranks(device) as place:
-        model = load_lm(lm, device=place)
-        plan = TrainPlan(
-            name=name,
-            rnas=tables[0],
-            validation=tables[1],
-            layer=layer or (model.config.n_layers + 1) // 2,
-            target_layer=target_layer or None,
-            n_nucleotides=nucleotides,
-            licence=licence,
-            fit=FitPlan(
-                n_features=features or expansion * model.config.d_model,
-                k=k,
-                objective=objective,
-                target=target,
-                orthogonality=orthogonality,
-                l1=l1,
-                n_rows=tokens,
-                batch_rows=batch_rows,
-                learning_rate=learning_rate or None,
-                seed=seed,
-                device=place,
-            ),
-        )
-        with StageBars(console, is_shown=rank() == 0) as bars:
-            outcome = run(plan, model, store, workdir, lambda stage: bars.show(*stage))
-    if outcome is None:  # the first process says it
-        return
-    for table in tabulate(outcome.checked.evaluation, outcome.checked.gates):
-        console.print(table)
-    if outcome.ref is None:
-        for gate in outcome.checked.failed:
-            console.print(describe_failure(gate))
-        console.print("not published: a gate failed")
-        raise typer.Exit(1)
-    console.print(f"published {outcome.ref} in {store}, and made it current")
-
-
-def _tables(
-    corpus: Path | None, rnas: list[Path] | None, validation: Path | None
-) -> tuple[list[Path], Path]:
-    """Returns the tables to train on and the one to measure on."""
-    from ribolex.trainer.corpus import open_corpus
-
-    if corpus is not None and not rnas and validation is None:
-        opened = open_corpus(corpus)
-        return [opened.table("train")], opened.table("validation")
-    if corpus is None and rnas and validation is not None:
-        return rnas, validation
-    raise typer.BadParameter("give either --corpus, or --rnas and --validation")
+    if (corpus is None) != bool(rnas) or bool(rnas) != (validation is not None):
+        raise typer.BadParameter("give either --corpus, or --rnas and --validation")
+    of_corpus: dict[str, object] = {"folder": corpus}
+    if corpus is None:
+        of_corpus = {"train": rnas, "validation": validation}
+    dictionary = {
+        "name": name,
+        "layer": layer,
+        "target_layer": target_layer or None,
+        "difference": difference,
+        "objective": objective,
+        "k": k,
+        "features": features or None,
+        "expansion": expansion,
+        "tokens": tokens,
+        "batch_rows": batch_rows,
+        "learning_rate": learning_rate or None,
+        "orthogonality": orthogonality,
+        "l1": l1,
+        "seed": seed,
+        "licence": licence,
+    }
+    fields = {
+        "registry": registry,
+        "workdir": workdir,
+        "device": device,
+        "threads": threads,
+        "corpus": of_corpus,
+        "model": {"name": lm},
+        "activations": {"nucleotides": nucleotides, "seed": seed},
+        "dictionary": [dictionary],
+    }
+    config = make_config(fields, "options")
+    raise typer.Exit(run_config(config, "bars", with_tables=True))
