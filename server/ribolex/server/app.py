@@ -97,6 +97,7 @@ async def serve(
         if backend is not None:
             await backend.swaps.close()
             await backend.engine.close()
+            await backend.cache.close()
             await backend.collections.close()
         if tracing is not None:
             await asyncio.to_thread(tracing.close)

@@ -12,6 +12,9 @@ import torch
 from ribolex.dictionary import Dictionary
 from ribolex.lm import LanguageModel, load_lm, sensible_threads
 from ribolex.registry import open_registry
+from ribolex.server.cache.memory import MemoryCache
+from ribolex.server.cache.remote import ERRORS, RemoteCache
+from ribolex.server.cache.results import ResultCache
 from ribolex.server.dictionaries import Dictionaries, choose_default
 from ribolex.server.engine.front import Engine
 from ribolex.server.engine.observer import BatchDone, Observer
@@ -75,6 +78,7 @@ def _readings(backend: Backend) -> list[Reading]:
         ),
     ]
     found += _dictionary_readings(backend)
+    found += _cache_readings(backend.cache)
     if torch.cuda.is_available():
         read = torch.cuda.memory_allocated
         found.append(Reading("device_memory_bytes", "Taken by tensors.", read))
@@ -103,6 +107,21 @@ def _dictionary_readings(backend: Backend) -> list[Reading]:
     ]
 
 
+def _cache_readings(cache: ResultCache) -> list[Reading]:
+    memory, remote = cache.memory, cache.remote
+    return [
+        Reading(
+            "cache_bytes", "Taken by codes.", lambda: memory.n_bytes if memory else 0
+        ),
+        Reading("cache_entries", "Codes.", lambda: len(memory) if memory else 0),
+        Reading(
+            "cache_up",
+            "0 if the cache of --cache is away.",
+            lambda: remote is None or remote.is_up,
+        ),
+    ]
+
+
 def _by_lane(numbers: Mapping[Lane, int]) -> dict[tuple[str, ...], float]:
     return {(lane.name.lower(),): float(n) for lane, n in numbers.items()}
 
@@ -123,7 +142,8 @@ async def load_backend(
     default = settings.dictionary
     if not default:
         default = await asyncio.to_thread(choose_default, registry, lm)
-    engine = _engine(settings, lm, _observer(metrics, tracing))
+    cache = _cache(settings, lm, metrics)
+    engine = _engine(settings, lm, cache, _observer(metrics, tracing))
     try:
         check = panel_check(engine, settings.panel_agreement)
         dictionaries = Dictionaries(registry, lm, default, settings.device, check)
@@ -149,6 +169,7 @@ async def load_backend(
         Room(settings.max_embedding_mib << 20),
         metrics,
         Swaps(dictionaries, metrics),
+        cache,
     )
     for reason in REASONS:
         metrics.swap_failures.labels(reason)
@@ -156,7 +177,27 @@ async def load_backend(
     return backend
 
 
-def _engine(settings: ServerSettings, lm: LanguageModel, observer: Observer) -> Engine:
+def _cache(
+    settings: ServerSettings, lm: LanguageModel, metrics: Metrics
+) -> ResultCache:
+    memory = MemoryCache(settings.cache_mib << 20) if settings.cache_mib else None
+    remote = None
+    for kind in (*ERRORS, "corrupt"):
+        metrics.cache_errors.labels(kind)
+    if settings.cache is not None:
+        url = settings.cache.get_secret_value()
+        remote = RemoteCache(
+            url,
+            settings.cache_ttl_s,
+            lambda kind: metrics.cache_errors.labels(kind).inc(),
+        )
+    computed_by = f"{settings.device.partition(':')[0]} {lm.dtype}"
+    return ResultCache(lm.digest, computed_by, memory, remote, metrics)
+
+
+def _engine(
+    settings: ServerSettings, lm: LanguageModel, cache: ResultCache, observer: Observer
+) -> Engine:
     limits = Limits(
         max_tokens=settings.max_queue_tokens,
         max_requests=settings.max_queue_requests,
@@ -167,4 +208,5 @@ def _engine(settings: ServerSettings, lm: LanguageModel, observer: Observer) -> 
         limits,
         max_nucleotides=settings.max_nucleotides,
         observer=observer,
+        cache=cache,
     )

@@ -127,6 +127,15 @@ class Metrics:
             registry=registry,
         )  # fmt: skip
 
+        self.cache_lookups = Counter(
+            "ribolex_cache_lookups", "Sequences looked for in a cache.",
+            ["store", "result"], registry=registry,
+        )  # fmt: skip
+        self.cache_errors = Counter(
+            "ribolex_cache_errors", "Times that a cache was of no use.", ["kind"],
+            registry=registry,
+        )  # fmt: skip
+
     def watch(self, readings: Iterable[Reading]) -> None:
         """Has numbers looked up, from now on, whenever the metrics are asked for."""
         self._registry.register(_Readings(tuple(readings)))

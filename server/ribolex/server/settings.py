@@ -8,7 +8,7 @@ import ipaddress
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 BUNDLED = "bundled"
@@ -140,6 +140,18 @@ class ServerSettings(BaseSettings):
     """Tokens that the model works on at once. More keeps a GPU busier, gains nothing
     on a CPU, and makes every other caller wait longer. Less for a while when memory
     runs out."""
+
+    cache_mib: int = Field(default=64, ge=0)
+    """Memory for codes computed before: the same sequence with the same options is
+    answered from there and does not queue. 0: nothing is kept."""
+
+    cache: SecretStr | None = None
+    """redis://HOST:PORT/0, rediss:// or unix://PATH of a Redis or Valkey that keeps
+    codes for several servers; it may evict. Away or slower than 50 ms: served without
+    it. Not the Redis of --registry, which must not evict."""
+
+    cache_ttl_s: int = Field(default=604_800, ge=1)
+    """Seconds that --cache keeps codes."""
 
     max_message_mib: int = Field(default=64, ge=1, le=2047)
     """Largest message, received or sent. A larger request fails with

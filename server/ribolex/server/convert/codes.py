@@ -149,7 +149,7 @@ def encode_ref(name: str, version: int) -> pb.DictionaryRef:
 
 
 def encode_timing(
-    queue_s: float, batches: Mapping[int, Spent], total_s: float
+    queue_s: float, batches: Mapping[int, Spent], total_s: float, n_cached: int = 0
 ) -> pb.Timing:
     """Returns where the time went; `batches` are by number of the batch."""
     return pb.Timing(
@@ -157,6 +157,7 @@ def encode_timing(
         prepare_s=sum(spent.prepare_s for spent in batches.values()),
         compute_s=sum(spent.compute_s for spent in batches.values()),
         total_s=total_s,
+        n_cached=n_cached,
     )
 
 

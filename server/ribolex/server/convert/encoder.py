@@ -43,7 +43,7 @@ class Options:
                 f"{self.k}, expected at most {dictionary.sae.k}, {dictionary.ref}'s",
             )
         pooling = self.pooling if self.levels.sequence else None
-        return Recipe(self.k or dictionary.sae.k, pooling)
+        return Recipe(self.k or dictionary.sae.k, pooling, self.levels.nucleotide)
 
 
 def decode_options(options: encoder_pb2.EncodeOptions) -> Options:
@@ -99,7 +99,9 @@ def _frame(
     """Returns what is the same in each part of an answer."""
     return encoder_pb2.EncodeResponse(
         dictionary=convert.encode_ref(dictionary.name, dictionary.version),
-        timing=convert.encode_timing(answer.queue_s, answer.batches, total_s),
+        timing=convert.encode_timing(
+            answer.queue_s, answer.batches, total_s, answer.n_cached
+        ),
     )
 
 

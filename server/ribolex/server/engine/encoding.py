@@ -38,6 +38,8 @@ class Recipe:
     """Features kept for each nucleotide, 1 to the dictionary's k."""
     pooling: Pooling | None
     """How its nucleotides are pooled; None if nobody asks for that."""
+    rows: bool = True
+    """Whether the codes of its nucleotides are asked for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,7 +65,7 @@ class EncodeTask:
 
     def begin(self, lm: LanguageModel) -> "_Draft":
         """Returns an empty draft."""
-        return _Draft(self.recipe.pooling)
+        return _Draft(self.recipe)
 
     def run(
         self, lm: LanguageModel, laid: Sequence[Laid], tasks: Sequence["EncodeTask"]
@@ -79,7 +81,7 @@ class Encoding:
     """What one sequence became."""
 
     codes: Codes
-    """One row a nucleotide."""
+    """One row a nucleotide; all of them empty if the recipe asks for none."""
     pooled: SequenceCode | None
     """As the recipe says."""
     fvu: float
@@ -172,8 +174,8 @@ def _cut(
 class _Draft:
     """The encoding of a sequence of which windows may be missing."""
 
-    def __init__(self, pooling: Pooling | None) -> None:
-        self._pooling = pooling
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
         self._parts: dict[int, Part] = {}
 
     def take(self, window: Window, part: Part) -> None:
@@ -187,5 +189,18 @@ class _Draft:
         if len(parts) > 1:
             codes = Codes.concatenate([part.codes for part in parts])
         error, spread = np.sum([part.squared for part in parts], axis=0)
-        pooled = None if self._pooling is None else pool(codes, self._pooling)
+        pooling = self._recipe.pooling
+        pooled = None if pooling is None else pool(codes, pooling)
+        if not self._recipe.rows:
+            codes = _emptied(codes)
         return Encoding(codes, pooled, float(error / max(spread, 1e-12)))
+
+
+def _emptied(codes: Codes) -> Codes:
+    """Returns as many rows with nothing in them."""
+    return Codes(
+        np.zeros_like(codes.indptr),
+        np.empty(0, np.uint32),
+        np.empty(0, np.float32),
+        codes.n_features,
+    )

@@ -13,6 +13,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from ribolex.errors import InvalidRequestError, NotReadyError, OverloadedError
 from ribolex.lm import LanguageModel
+from ribolex.server.cache.results import ResultCache
 from ribolex.server.engine.encoding import read_sequence
 from ribolex.server.engine.observer import Observer
 from ribolex.server.engine.plan import Lane
@@ -49,6 +50,8 @@ class Order(Generic[Outcome]):
     lane: Lane = Lane.INTERACTIVE
     is_patient: bool = False
     """Whether to wait for room in a full lane."""
+    is_kept: bool = True
+    """Whether to look for its outcomes in the cache, and to keep them there."""
     where: Callable[[int], str] = "sequences[{}]".format
     """What an error calls the sequence of a number."""
 
@@ -64,6 +67,8 @@ class Answer(NamedTuple, Generic[Outcome]):
     """Until the last of them was done, less what its batches took."""
     batches: dict[int, Spent]
     """Of each batch with a part of the order, by its number."""
+    n_cached: int = 0
+    """Outcomes that came from the cache."""
 
 
 class Engine:
@@ -86,10 +91,12 @@ class Engine:
         *,
         max_nucleotides: int,
         observer: Observer = _NOBODY,
+        cache: ResultCache | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._room = asyncio.Event()
         self._observer = observer
+        self._cache = cache
         self._patience = {lane: asyncio.Lock() for lane in Lane}
         self.max_nucleotides = min(max_nucleotides, longest_within(limits.max_tokens))
         self.max_tokens = limits.max_tokens
@@ -118,18 +125,30 @@ class Engine:
         else:
             checked = await asyncio.to_thread(self._check, order)
         tasks = [order.task(one) for one in checked if isinstance(one, str)]
+        cache = self._cache if order.is_kept else None
+        known = {} if cache is None else await cache.fetch(tasks)
+        unknown = [task for place, task in enumerate(tasks) if place not in known]
         tracer = self._observer.tracer
         trace = tracer.here() if tracer is not None else None
-        ticket = Ticket(tasks, order.lane, order.deadline_s, trace)
-        done = await self._await(ticket, order.is_patient)
-        left = iter(done)
+        ticket = Ticket(unknown, order.lane, order.deadline_s, trace)
+        done = await self._await(ticket, order.is_patient) if unknown else []
+        if cache is not None:
+            await cache.keep(unknown, [each.outcome for each in done])
+        computed = (each.outcome for each in done)
+        left = iter(
+            [
+                known[place] if place in known else next(computed)
+                for place in range(len(tasks))
+            ]
+        )
         return Answer(
-            [next(left).outcome if isinstance(one, str) else one for one in checked],
+            [next(left) if isinstance(one, str) else one for one in checked],
             [
                 one if isinstance(one, str) else sent
                 for one, sent in zip(checked, order.sequences, strict=True)
             ],
             *_times(ticket.arrived_s, done),
+            len(known),
         )
 
     async def compute_task(self, task: Task[Outcome]) -> Outcome:

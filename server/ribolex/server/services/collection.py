@@ -144,7 +144,9 @@ class CollectionService(collection_pb2_grpc.CollectionServiceServicer):
         response = collection_pb2.SearchSimilarResponse(
             hits=encode.encode_hits(hits, found.dictionary),
             dictionary=encode.encode_dictionary(facts),
-            timing=convert.encode_timing(source.queue_s, source.batches, total_s),
+            timing=convert.encode_timing(
+                source.queue_s, source.batches, total_s, source.n_cached
+            ),
             n_rnas=n_rnas,
             query_fvu=query.fvu,
         )
@@ -164,6 +166,7 @@ class _Source(NamedTuple):
     """To be called in the collection's thread."""
     queue_s: float
     batches: Mapping[int, Spent]
+    n_cached: int = 0
 
 
 async def _source(
@@ -180,6 +183,7 @@ async def _source(
             lambda collection: collection.query_of(encoding.codes, encoding.fvu),
             answer.queue_s,
             answer.batches,
+            answer.n_cached,
         )
     if kind == "rna":
         return _Source(lambda collection: collection.query_like(request.rna), 0.0, {})

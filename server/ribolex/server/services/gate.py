@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ribolex.errors import NotReadyError
 from ribolex.lm import LanguageModel
+from ribolex.server.cache.results import ResultCache
 from ribolex.server.dictionaries import Dictionaries
 from ribolex.server.engine.front import Engine
 from ribolex.server.index.store import CollectionStore
@@ -30,6 +31,7 @@ class Backend:
     """For answers in parts on their way out."""
     metrics: Metrics
     swaps: Swaps
+    cache: ResultCache
 
 
 class Gate:

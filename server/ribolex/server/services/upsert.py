@@ -146,6 +146,7 @@ class Upsert:
             deadline_s=self._deadline_s,
             lane=Lane.BULK,
             is_patient=True,
+            is_kept=False,  # each RNA comes once
             where=lambda i: f"rnas[{part.in_message + sound[i]}].sequence",
         )
         answer = await self._backend.engine.compute(order)
