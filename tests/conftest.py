@@ -149,6 +149,8 @@ def tiny_settings(tiny_model: Path, tiny_registry: Path) -> dict[str, Any]:
         "max_sequences": 16,
         "max_message_mib": 1,
         "drain_s": 5.0,
+        # The same is asked for again and again, and is to be computed.
+        "cache_mib": 0,
     }
 
 

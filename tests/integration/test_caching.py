@@ -25,7 +25,7 @@ def request(*sequences: str, **options: object) -> encoder_pb2.EncodeRequest:
 def test_an_answer_says_what_of_it_was_kept_and_is_the_same(
     own_server: OwnServer, http_port: int
 ) -> None:
-    with own_server(http_port=http_port) as address:
+    with own_server(cache_mib=64, http_port=http_port) as address:
         stubs = connect(address)
         asked = [
             request("GGGAAACCC", "acgt", "X"),

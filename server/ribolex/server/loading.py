@@ -184,6 +184,9 @@ def _cache(
     remote = None
     for kind in (*ERRORS, "corrupt"):
         metrics.cache_errors.labels(kind)
+    for store in ("memory", "remote"):
+        for result in ("hit", "miss"):
+            metrics.cache_lookups.labels(store, result)
     if settings.cache is not None:
         url = settings.cache.get_secret_value()
         remote = RemoteCache(
