@@ -15,6 +15,8 @@ from ribolex.trainer.objectives import (
     Relu,
     TopK,
     Weights,
+    auxk,
+    kernels,
     orthogonality,
     sparse,
 )
@@ -22,6 +24,7 @@ from ribolex.trainer.objectives.auxk import AUX_WEIGHT
 from ribolex.trainer.objectives.batchtopk import CAP, kth_largest
 from ribolex.trainer.objectives.matryoshka import prefix_ends
 from ribolex.trainer.objectives.orthogonality import CHUNK
+from ribolex.trainer.objectives.threads import share
 
 D_IN, D_OUT, N_FEATURES, K, N_ROWS = 10, 8, 48, 3, 50
 L1 = 0.1
@@ -99,10 +102,15 @@ def dense_loss(
 
 
 @pytest.mark.parametrize("name", TWINS)
-@pytest.mark.parametrize("n_dead", [0, 2, 12])
+@pytest.mark.parametrize(("n_dead", "few"), [(0, 8), (2, 8), (12, 8), (12, 0)])
 def test_loss_and_gradients_are_those_of_the_twin(
-    name: str, n_dead: int, rows: tuple[Tensor, Tensor]
+    name: str,
+    n_dead: int,
+    few: int,
+    rows: tuple[Tensor, Tensor],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(auxk, "FEW", few)
     twin, weights = TWINS[name], make_weights(n_dead)
     losses = twin.objective.losses(weights, *rows)
     assert losses.n_dead == n_dead
@@ -170,6 +178,7 @@ def test_compiled_loops_do_what_torch_does(
     name: str, rows: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a GPU the second of the two runs."""
+    monkeypatch.setattr(auxk, "FEW", 0)
     objective, found = TWINS[name].objective, []
     for way in (sparse._Rebuilt.apply, sparse.rebuild_in_torch):
         monkeypatch.setattr(sparse._Rebuilt, "apply", way)
@@ -197,6 +206,17 @@ def test_chosen_are_the_largest(n_features: int, k: int, dtype: torch.dtype) -> 
     assert (chosen.sum(1) - expected.sum(1)).abs().max() <= 1  # 0 when rounded
     exact = scores.gather(1, got.indices.long())[firing]
     torch.testing.assert_close(got.scores[firing], exact)
+
+
+@pytest.mark.parametrize("k", [1, 16, 24])
+def test_kept_are_the_largest_also_among_equals(k: int) -> None:
+    scores = (3 * draw(0, 40, 24)).round().relu()
+    indices = 100 + torch.arange(24, dtype=torch.int32).repeat(40, 1)
+    kept, values = torch.empty(40, k, dtype=torch.int32), torch.empty(40, k)
+    share(kernels.keep_largest, 40, (indices, scores), (kept, values))
+    assert torch.equal(values.sort(descending=True).values, scores.topk(k).values)
+    assert torch.equal(scores.gather(1, kept.long() - 100), values)
+    assert all(len(set(row)) == k for row in kept.tolist())
 
 
 def test_bfloat16_hides_hardly_any_feature(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,11 +14,18 @@ from jaxtyping import Float, Float32
 from torch import Tensor
 
 from ribolex.trainer.objectives.objective import Losses
-from ribolex.trainer.objectives.sparse import Chosen, choose, rebuild
+from ribolex.trainer.objectives.sparse import (
+    Chosen,
+    choose,
+    rebuild,
+    rebuild_among,
+)
 from ribolex.trainer.objectives.weights import Weights
 from ribolex.trainer.ranks import any_over_ranks, n_ranks
 
 AUX_WEIGHT = 1 / 32
+FEW = 8
+"""Times d_in / 2 dead features: up to there dense products are faster."""
 
 
 def add_auxk(
@@ -47,8 +54,13 @@ def add_auxk(
     total = squares
     if len(dead):
         wanted = x.shape[1] // 2
-        spare = choose(x, weights, rough, min(wanted, len(dead)), among=dead)
-        left = error.detach() - rebuild(x, weights, spare)[:, 0]
+        k = min(wanted, len(dead))
+        if len(dead) <= FEW * wanted:
+            rebuilt = rebuild_among(x, weights, dead, k)
+        else:
+            spare = choose(x, weights, rough, k, among=dead)
+            rebuilt = rebuild(x, weights, spare)[:, 0]
+        left = error.detach() - rebuilt
         share = min(len(dead) / wanted, 1.0)
         total = squares + AUX_WEIGHT * share * left.square().sum()
     fvu = error.detach().square().sum() * scale

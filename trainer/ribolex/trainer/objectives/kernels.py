@@ -28,22 +28,25 @@ def _compiled(function: Callable[..., Any]) -> Any:
 
 
 @_compiled
-def _replace_root(heap, who, key, index):  # type: ignore[no-untyped-def]
-    """Puts a key in the place of the least of a binary heap."""
-    at, size = 0, len(heap)
-    while True:
-        child = 2 * at + 1
-        if child >= size:
-            break
-        if child + 1 < size and heap[child + 1] < heap[child]:
-            child += 1
-        if heap[child] >= key:
-            break
-        heap[at] = heap[child]
-        who[at] = who[child]
-        at = child
-    heap[at] = key
-    who[at] = index
+def _kth_largest(keys, n, k, floor):  # type: ignore[no-untyped-def]
+    """Returns the k-th largest of the first n keys; the floor if fewer are above it.
+
+    Bisects the values: a count is one pass in wide registers, and no branch depends
+    on a key.
+    """
+    low, high = np.int64(floor), np.int64(floor)
+    for i in range(n):
+        high = max(high, np.int64(keys[i]))
+    while low < high:
+        middle = (low + high) // 2
+        limit, n_above = keys.dtype.type(middle), np.int32(0)
+        for i in range(n):
+            n_above += np.int32(keys[i] > limit)
+        if n_above >= k:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 @_compiled
@@ -60,11 +63,10 @@ def select(
     the same, negative ones are below `floor`, which is >= 0.
     """
     n_columns, k = keys.shape[1], indices.shape[1]
-    heap, who = np.empty(k, keys.dtype), np.empty(k, np.int32)
     tops = np.empty(LANES, keys.dtype)
+    found, who = np.empty(n_columns, keys.dtype), np.empty(n_columns, np.int32)
     whole = n_columns // LANES
     least = keys.dtype.type(floor)
-    one = keys.dtype.type(1)
     for r in range(start, stop):
         row = keys[r]
         tops[:] = least
@@ -75,20 +77,68 @@ def select(
         for j in range(whole * LANES, n_columns):
             tops[j - whole * LANES] = max(row[j], tops[j - whole * LANES])
         # No key below the k-th largest of the lanes' maxima is among the k.
-        heap[:] = least
-        if k < LANES:
-            for lane in range(LANES):
-                if tops[lane] > heap[0]:
-                    _replace_root(heap, who, tops[lane], lane)
-        low = heap[0] - one if heap[0] > least else least
-        heap[:] = low
+        low = max(_kth_largest(tops, LANES, k, floor) - 1, floor)
+        n_found = 0
         for lane in range(LANES):
-            if tops[lane] > heap[0]:
+            if tops[lane] > low:
                 for j in range(lane, n_columns, LANES):
-                    if row[j] > heap[0]:
-                        _replace_root(heap, who, row[j], j)
+                    found[n_found] = row[j]
+                    who[n_found] = j
+                    n_found += row[j] > low
+        _write_largest(found, who, n_found, low, indices[r])
+
+
+@_compiled
+def _write_largest(found, who, n_found, low, out):  # type: ignore[no-untyped-def]
+    """Writes whose keys are the largest, in order of place; -1 where none is left."""
+    k = len(out)
+    least = low if n_found <= k else _kth_largest(found, n_found, k, low)
+    n_out = 0
+    for i in range(n_found):
+        if found[i] > least:
+            out[n_out] = who[i]
+            n_out += 1
+    for i in range(n_found):
+        if n_out < k and least > low and found[i] == least:
+            out[n_out] = who[i]
+            n_out += 1
+    out[n_out:] = -1
+
+
+@_compiled
+def find_kth_largest(
+    keys: Int32[np.ndarray, "row column"],
+    k: int,
+    start: int,
+    stop: int,
+    least: Int32[np.ndarray, " row"],
+) -> None:
+    """Writes each row's k-th largest key; 0 if fewer are above 0."""
+    for r in range(start, stop):
+        least[r] = _kth_largest(keys[r], keys.shape[1], k, 0)
+
+
+@_compiled
+def keep_largest(
+    indices: Int32[np.ndarray, "row candidate"],
+    scores: Float32[np.ndarray, "row candidate"],
+    start: int,
+    stop: int,
+    kept: Int32[np.ndarray, "row k"],
+    values: Float32[np.ndarray, "row k"],
+) -> None:
+    """Writes the k largest scores of each row, which are >= 0, and whose they are."""
+    n, k = indices.shape[1], kept.shape[1]
+    keys, places = np.empty(n, np.int32), np.arange(n).astype(np.int32)
+    bits = scores.view(np.int32)
+    for r in range(start, stop):
+        for i in range(n):
+            keys[i] = max(bits[r, i], np.int32(0))  # -0.0 is the least of integers
+        _write_largest(keys, places, n, np.int64(-1), kept[r])
         for i in range(k):
-            indices[r, i] = who[i] if heap[i] > low else -1
+            place = kept[r, i]
+            kept[r, i] = indices[r, place]
+            values[r, i] = scores[r, place]
 
 
 @_compiled

@@ -111,8 +111,10 @@ def choose_k(
     if rough.dtype == torch.float32:
         return choose(x, weights, rough, k)
     found = choose(x, weights, rough, k + (k + 1) // 2)
-    top = torch.topk(found.scores, min(k, rough.shape[1]), dim=1)
-    return Chosen(found.indices.gather(1, top.indices), top.values)
+    k = min(k, rough.shape[1])
+    kept, values = torch.empty(len(x), k, dtype=torch.int32), torch.empty(len(x), k)
+    share(kernels.keep_largest, len(x), found, (kept, values))
+    return Chosen(kept, values)
 
 
 def rebuild(
@@ -135,6 +137,35 @@ def rebuild(
     n_groups = max(1, len(ends))
     own = weights.W_enc, weights.b_enc, weights.W_dec
     return way(x, *own, chosen.indices, chosen.scores, of_feature, n_groups)
+
+
+def rebuild_among(
+    x: Float32[Tensor, "row d_in"],
+    weights: Weights,
+    features: Int[Tensor, " candidate"],
+    k: int,
+) -> Float32[Tensor, "row d_out"]:
+    """Returns f W_dec of each row's k largest scores among some features.
+
+    By dense products, which are the faster way while the features are few.
+    """
+    own = weights.W_enc, weights.b_enc, weights.W_dec
+    w_enc, b_enc, w_dec = (tensor.index_select(0, features) for tensor in own)
+    scores = torch.addmm(b_enc, x, w_enc.T).relu()
+    if k < len(features):
+        scores = scores * (scores >= _kth_largest(scores.detach(), k)[:, None])
+    return scores @ w_dec
+
+
+def _kth_largest(
+    scores: Float32[Tensor, "row column"], k: int
+) -> Float32[Tensor, " row"]:
+    if not scores.is_cpu:
+        return torch.topk(scores, k, dim=1).values[:, -1]
+    least = torch.empty(len(scores), dtype=torch.int32)
+    keys = scores.contiguous().view(torch.int32)
+    share(kernels.find_kth_largest, len(scores), (keys, k), (least,))
+    return least.view(torch.float32)
 
 
 def rebuild_in_torch(
