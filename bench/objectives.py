@@ -19,15 +19,15 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float16
-from ribolex.trainer.found.reconstruction import (
-    Reconstruction,
-    measure_reconstruction,
-)
 from torch.nn import functional as F
 
 from ribolex.lm import LanguageModel, load_lm
 from ribolex.rna import Rna, read_rnas
 from ribolex.trainer.corpus import choose
+from ribolex.trainer.evaluation.reconstruction import (
+    Reconstruction,
+    measure_reconstruction,
+)
 from ribolex.trainer.fit import FitPlan, FitProgress, fit
 from ribolex.trainer.rows import ArrayRows
 from ribolex_bundle import sample_path

@@ -40,7 +40,10 @@ from ribolex.lm.precision import choose_dtype
 from ribolex.rna import Rna, read_rnas
 from ribolex.trainer.activations import cache_activations
 from ribolex.trainer.corpus import Shares, choose, group_of, part_of
-from ribolex.trainer.evaluate import Evaluation, evaluate
+from ribolex.trainer.evaluation.reconstruction import (
+    Reconstruction,
+    measure_reconstruction,
+)
 from ribolex.trainer.interchange import Reading, read_source
 from ribolex_bundle import sample_path
 
@@ -58,7 +61,7 @@ class Subject(NamedTuple):
     settings: Mapping[str, Any]
 
 
-OURS = {"rate": 4e-3, "dead_rows": 100_000}
+OURS = {"rate": 2e-3, "scale": "common", "dead_rows": 100_000}
 SAELENS = {"rate": 1e-3, "decay_share": 0.3, "sparse": False, "autocast": True,
            "scaled": False, "standardised": True, "dead_rows": 100_000}  # fmt: skip
 ADAM = {"optimiser": "adam", "rate": 2e-3, "warm_share": 0.05, "auxk_alpha": 0.0,
@@ -73,7 +76,9 @@ SUBJECTS = {
     "sparsify, signum": Subject("sparsify", SIGNUM),
 }
 VARIANTS = {
-    "ours, default rate": Subject("ribolex", OURS | {"rate": None}),
+    "ours, as by default": Subject(
+        "ribolex", OURS | {"rate": None, "scale": "dimension"}
+    ),
     "saelens, float32": Subject("saelens", SAELENS | {"autocast": False}),
     "saelens, rows as they are": Subject("saelens", SAELENS | {"standardised": False}),
     "saelens, its scaling": Subject(
@@ -96,7 +101,7 @@ class Result(NamedTuple):
     setup_s: float
     fit_s: float
     """Of the processor, with the set-up."""
-    evaluation: Evaluation
+    found: Reconstruction
 
 
 class Worker:
@@ -240,7 +245,7 @@ def measure(
     for name, worker in workers.items():
         worker.close()
         sae = read_result(subjects[name], places[name], folder / "scales.npy")
-        found = evaluate(sae, np.load(folder / "validation.npy"))
+        found = measure_reconstruction(sae, np.load(folder / "validation.npy"))
         if abs(found.l0 - K) > L0_OFF * K:
             raise SystemExit(f"{name}: L0 is {found.l0:.2f}, expected {K}")
         n_tokens = options.steps_a_turn * options.batch_rows
@@ -261,7 +266,7 @@ def read_result(subject: Subject, place: Path, scales: Path) -> Sae:
 
 
 def summarise(
-    turns: Iterable[dict[str, float]], n_tokens: int, evaluation: Evaluation
+    turns: Iterable[dict[str, float]], n_tokens: int, found: Reconstruction
 ) -> Result:
     """Returns what turns of so many tokens give; the first is the set-up."""
     setup, *rest = turns
@@ -270,13 +275,13 @@ def summarise(
         n_tokens / median(turn["wall_s"] for turn in rest),
         setup["cpu_s"],
         setup["cpu_s"] + sum(turn["cpu_s"] for turn in rest),
-        evaluation,
+        found,
     )
 
 
 def print_line(name: str, result: Result) -> None:
     """Prints a line of the table."""
-    found = result.evaluation
+    found = result.found
     print(
         f"{name:<32} {result.tokens_per_s:>7,.0f} {result.wall_tokens_per_s:>7,.0f}"
         f" {result.setup_s:>6.1f} {result.fit_s:>6.1f}  {found.fvu:.4f}"
@@ -300,18 +305,18 @@ def print_json(
             ratios |= {f"vs_{tool}": None, f"fvu_vs_{tool}": None}
             continue
         fastest = max(r.tokens_per_s for r in theirs)
-        best = min(r.evaluation.fvu for r in theirs)
+        best = min(r.found.fvu for r in theirs)
         ratios[f"vs_{tool}"] = round(ours.tokens_per_s / fastest, 2)
-        ratios[f"fvu_vs_{tool}"] = round(ours.evaluation.fvu / best, 3)
+        ratios[f"fvu_vs_{tool}"] = round(ours.found.fvu / best, 3)
     figures = {
         name: {
             "tokens_per_s": round(result.tokens_per_s),
             "wall_tokens_per_s": round(result.wall_tokens_per_s),
             "setup_s": round(result.setup_s, 2),
             "fit_s": round(result.fit_s, 1),
-            "fvu": round(result.evaluation.fvu, 4),
-            "l0": round(result.evaluation.l0, 3),
-            "dead_fraction": round(result.evaluation.dead_fraction, 4),
+            "fvu": round(result.found.fvu, 4),
+            "l0": round(result.found.l0, 3),
+            "dead_fraction": round(result.found.dead_fraction, 4),
         }
         for name, result in results.items()
     }

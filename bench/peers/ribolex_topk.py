@@ -23,6 +23,7 @@ def main() -> None:
         n_rows=order["n_steps"] * order["batch_rows"],
         batch_rows=order["batch_rows"],
         objective="topk",
+        scale=order["scale"],
         learning_rate=order["rate"],
         dead_rows=order["dead_rows"],
         seed=order["seed"],

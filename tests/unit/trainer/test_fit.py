@@ -223,6 +223,17 @@ def test_frozen_decoder_stays_as_drawn() -> None:
     assert not torch.equal(short.W_enc, long.W_enc)
 
 
+def test_common_scale_is_the_root_of_the_mean_variance() -> None:
+    rows = plant(3000, 0)
+    rows[:, :4] *= 8
+    plan = replace(SHORT, scale="common")
+    fitted = fit(ArrayRows([rows]), plan, silent)
+    sigma = np.sqrt(rows.astype(np.float64).var(0).mean())
+    np.testing.assert_allclose(fitted.moments.sigma, sigma, rtol=1e-5)
+    lengths = fitted.sae.W_dec.norm(dim=1)
+    np.testing.assert_allclose(lengths, sigma, rtol=1e-5)
+
+
 def test_moments_are_those_of_numpy() -> None:
     rows = plant(3000, 0)
     rows[:, 3] = 2.5

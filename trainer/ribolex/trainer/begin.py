@@ -21,6 +21,9 @@ from ribolex.trainer.rows import Batch, RowSource
 Target = Literal["same", "layer", "difference"]
 """What is rebuilt: the row that is read, or the one beside it, or how that differs."""
 
+Scale = Literal["dimension", "common"]
+"""What rows are divided by: each dimension's deviation, or one for all."""
+
 MOMENT_ROWS = 1 << 20
 """A mean of so many rows is off by a thousandth of the deviation."""
 SAMPLE_ROWS = 16_384
@@ -65,10 +68,13 @@ def as_pair(batch: Batch, target: Target) -> Pair:
     return Pair(x, y if target == "layer" else y - x)
 
 
-def measure_scales(source: RowSource, target: Target, seed: int) -> Scales:
+def measure_scales(
+    source: RowSource, target: Target, seed: int, scale: Scale = "dimension"
+) -> Scales:
     """Returns means and deviations of up to a million rows of each rank.
 
-    Summed in float64. A dimension that never moves gets the deviation 1.
+    Summed in float64. A dimension that never moves gets the deviation 1, or the common
+    one: the root of the mean variance.
     """
     sums: Tensor | None = None
     n_rows = torch.zeros((), dtype=torch.float64)
@@ -82,6 +88,8 @@ def measure_scales(source: RowSource, target: Target, seed: int) -> Scales:
     sums, n_rows = sum_over_ranks(sums), sum_over_ranks(n_rows)
     mean = sums[0] / n_rows
     variance = (sums[1] / n_rows - mean.square()).clamp_min(0)
+    if scale == "common":
+        variance = variance.mean(1, keepdim=True).expand_as(variance)
     sigma = torch.where(variance > 1e-10, variance.sqrt(), 1.0)
     found = [Moments(m.float(), s.float()) for m, s in zip(mean, sigma, strict=True)]
     return Scales(found[0], found[-1])

@@ -20,6 +20,7 @@ from ribolex.dictionary import Moments, Sae
 from ribolex.errors import InvalidRequestError
 from ribolex.trainer.begin import (
     Pair,
+    Scale,
     Target,
     as_pair,
     calibrate,
@@ -63,6 +64,14 @@ class FitPlan:
     objective: ObjectiveName = "topk"
     target: Target = "same"
     """What to rebuild; a source of two layers for all but "same"."""
+    scale: Scale = "dimension"
+    """What rows are divided by; with "common" what is minimised is FVU as measured.
+
+    With "dimension" quiet dimensions count as much as loud ones. Half a million rows
+    of layer 6 of the bundled model, 3,072 features, k 16, rate 2e-3, held-out clans:
+    "common" leaves 0.210 unexplained and 4.5 % of the features dead, "dimension" 0.227
+    and 3.9 %.
+    """
     orthogonality: float = 0.0
     """Weight of the OrtSAE penalty; not for "relu"."""
     l1: float = 3e-3
@@ -174,7 +183,7 @@ class _Run:
         self._rank_rows = plan.batch_rows // n_ranks()
         self._objective = make_objective(plan)
         self._generator = np.random.default_rng([plan.seed, 1])
-        scales = measure_scales(source, plan.target, plan.seed)
+        scales = measure_scales(source, plan.target, plan.seed, plan.scale)
         self._sample = draw_sample(
             source, plan.target, plan.seed, scales, self._rank_rows
         )

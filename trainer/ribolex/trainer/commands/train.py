@@ -56,6 +56,13 @@ def train(
             "fire --k features a nucleotide in the mean."
         ),
     ] = "topk",
+    scale: Annotated[
+        Literal["dimension", "common"],
+        typer.Option(
+            help="What activations are divided by: the deviation of each dimension, "
+            "or one for all, which leaves less of the variance unexplained."
+        ),
+    ] = "dimension",
     orthogonality: Annotated[
         float, typer.Option(help="Weight of the OrtSAE penalty; not with relu.")
     ] = 0.0,
@@ -122,6 +129,7 @@ def train(
         "tokens": tokens,
         "batch_rows": batch_rows,
         "learning_rate": learning_rate or None,
+        "scale": scale,
         "orthogonality": orthogonality,
         "l1": l1,
         "seed": seed,

@@ -22,6 +22,7 @@ from ribolex.errors import CorruptInputError, InvalidRequestError
 from ribolex.lm import Hook
 from ribolex.registry.opening import BUNDLED
 from ribolex.registry.protocol import is_name
+from ribolex.trainer.begin import Scale
 from ribolex.trainer.fit import ObjectiveName
 
 Device = Annotated[str, Field(pattern=r"cpu|cuda(:\d+)?")]
@@ -106,6 +107,7 @@ class DictionaryConfig(_Table):
     tokens: PositiveInt = 8_000_000
     batch_rows: PositiveInt = 1024
     learning_rate: Annotated[float, Field(gt=0)] | None = None
+    scale: Scale = "dimension"
     orthogonality: Annotated[float, Field(ge=0)] = 0.0
     l1: Annotated[float, Field(ge=0)] = 3e-3
     checkpoint_steps: PositiveInt = 1000

@@ -218,6 +218,7 @@ class Trainer:
             batch_rows=said.batch_rows,
             objective=said.objective,
             target=target,
+            scale=said.scale,
             orthogonality=said.orthogonality,
             l1=said.l1,
             learning_rate=said.learning_rate,
