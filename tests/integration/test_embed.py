@@ -161,7 +161,11 @@ def test_nothing_sound_is_an_answer_too(stubs: Stubs) -> None:
         (request("A", layers=[1, 0]), "layers", "0, expected 1 to 2"),
         (request("A", hook=9), "hook", "9 is no hook"),
         (request("A", level=9), "level", "9 is no level"),
-        (request("A", pooling=codes.POOLING_COUNT), "pooling", "3 is not mean or max"),
+        (
+            request("A", pooling=codes.POOLING_COUNT),
+            "pooling",
+            "3, expected POOL",
+        ),
         (request("A", value_type=9), "value_type", "9 is no type"),
     ],
 )

@@ -174,7 +174,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         try:
             request = handler.request_deserializer(raw)
         except DecodeError as error:
-            message = f"{len(raw)} bytes that are no message of {call.method}"
+            message = f"{len(raw)} bytes, expected a message of {call.method}"
             raise InvalidRequestError("request", message) from error
         load = load_of(request)
         call.n_messages += 1

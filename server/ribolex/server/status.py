@@ -54,8 +54,8 @@ STATUS: dict[type[errors.RibolexError], grpc.StatusCode] = {
 }
 """The code of each error that can be raised."""
 
-
-_PASSING = errors.OverloadedError | errors.TooManyCallsError | errors.NotReadyError
+_PASSING = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE)
+"""Codes of what may succeed later: RetryInfo says when to try again."""
 
 
 def reason_of(error: errors.RibolexError) -> str:
@@ -94,7 +94,7 @@ def _details(error: errors.RibolexError) -> list[message.Message]:
             field=error.field, description=error.message
         )
         found.append(error_details_pb2.BadRequest(field_violations=[violation]))
-    if isinstance(error, _PASSING):
+    if STATUS[type(error)] in _PASSING:
         delay = duration_pb2.Duration()
         delay.FromMilliseconds(round(1000 * _retry_s(error)))
         found.append(error_details_pb2.RetryInfo(retry_delay=delay))

@@ -77,3 +77,24 @@ def test_reasons_read_like_constants(kind: type[errors.RibolexError]) -> None:
     error = kind.__new__(kind)
     assert reason_of(error).replace("_", "").isupper()
     assert isinstance(STATUS[kind], grpc.StatusCode)
+
+
+PASSING: list[errors.RibolexError] = [
+    errors.OverloadedError("tokens", 10, 20, 2.5),
+    errors.TooManyCallsError("somebody", 1, 2),
+    errors.NotReadyError("loading"),
+    errors.DownloadError("https://here", "is away"),
+]
+
+
+@pytest.mark.parametrize("error", PASSING, ids=lambda error: type(error).__name__)
+def test_whatever_may_succeed_later_says_when(error: errors.RibolexError) -> None:
+    retry = details(rich_status(error))["RetryInfo"]
+    assert isinstance(retry, error_details_pb2.RetryInfo)
+    assert retry.retry_delay.ToMilliseconds() in (1000, 2500)
+
+
+def test_all_that_may_succeed_later_was_tried() -> None:
+    codes = (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAVAILABLE)
+    passing = {kind for kind, code in STATUS.items() if code in codes}
+    assert passing == {type(error) for error in PASSING}

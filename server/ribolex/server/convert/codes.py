@@ -93,9 +93,15 @@ def decode_codes(message: pb.Codes, field: str) -> Codes:
     """
     indptr = _unpack(message.indptr, np.dtype("<u4"), f"{field}.indptr")
     if message.index_type not in _DTYPES:
-        raise InvalidRequestError(f"{field}.index_type", "is not a known type")
+        raise InvalidRequestError(
+            f"{field}.index_type",
+            f"{message.index_type}, expected INDEX_TYPE_UINT16 or INDEX_TYPE_UINT32",
+        )
     if message.value_type not in _VALUE_DTYPES:
-        raise InvalidRequestError(f"{field}.value_type", "is not a known type")
+        raise InvalidRequestError(
+            f"{field}.value_type",
+            f"{message.value_type}, expected VALUE_TYPE_FLOAT32 or VALUE_TYPE_FLOAT16",
+        )
     indices = _unpack(message.indices, _DTYPES[message.index_type], f"{field}.indices")
     values = _unpack(
         message.values, _VALUE_DTYPES[message.value_type], f"{field}.values"
@@ -131,15 +137,19 @@ def _check_entries(codes: Codes, field: str) -> None:
     _require(
         bool((codes.indices < codes.n_features).all()),
         f"{field}.indices",
-        f"a feature is not below n_features = {codes.n_features}",
+        f"a feature is too large, expected all below n_features = {codes.n_features}",
     )
     rows = codes.rows_of_entries()
     rises = (np.diff(codes.indices.astype(np.int64)) > 0) | (np.diff(rows) > 0)
-    _require(bool(rises.all()), f"{field}.indices", "features do not rise within a row")
+    _require(
+        bool(rises.all()),
+        f"{field}.indices",
+        "features do not rise within a row, expected each above the one before",
+    )
     _require(
         bool((np.isfinite(codes.values) & (codes.values > 0)).all()),
         f"{field}.values",
-        "a value is not above 0 and finite",
+        "a value is not as expected: above 0 and finite",
     )
 
 
@@ -175,7 +185,9 @@ def decode_levels(levels: Iterable[pb.Level.ValueType], field: str) -> Levels:
     """Returns which codes are asked for; empty means none."""
     asked = set(levels)
     for level in asked - {pb.LEVEL_NUCLEOTIDE, pb.LEVEL_SEQUENCE}:
-        raise InvalidRequestError(field, f"{level} is no level")
+        raise InvalidRequestError(
+            field, f"{level} is no level, expected LEVEL_NUCLEOTIDE or LEVEL_SEQUENCE"
+        )
     return Levels(pb.LEVEL_NUCLEOTIDE in asked, pb.LEVEL_SEQUENCE in asked)
 
 
@@ -186,7 +198,11 @@ def decode_pooling(
     if number == pb.POOLING_UNSPECIFIED:
         return default
     if number not in _POOLINGS:
-        raise InvalidRequestError(field, f"{number} is no pooling")
+        raise InvalidRequestError(
+            field,
+            f"{number} is no pooling, expected POOLING_MAX, POOLING_MEAN or "
+            "POOLING_COUNT",
+        )
     return _POOLINGS[number]
 
 
@@ -200,7 +216,11 @@ def decode_value_type(
 ) -> pb.ValueType.ValueType:
     """Returns the type of values asked for, float32 if none was."""
     if number not in _VALUE_TYPES:
-        raise InvalidRequestError(field, f"{number} is no type of values")
+        raise InvalidRequestError(
+            field,
+            f"{number} is no type of values, expected VALUE_TYPE_FLOAT32 or "
+            "VALUE_TYPE_FLOAT16",
+        )
     return _VALUE_TYPES[number]
 
 
@@ -231,7 +251,10 @@ def cut_page(
     if page.after:
         keys = [key(member) for member in members]
         if page.after not in keys:
-            raise InvalidRequestError("page_token", "is not a token of this list")
+            raise InvalidRequestError(
+                "page_token",
+                "is not a token of this list, expected the last page's next_page_token",
+            )
         start = keys.index(page.after) + 1
     stop = start + page.size
     found = members[start:stop]

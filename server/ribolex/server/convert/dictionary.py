@@ -123,7 +123,9 @@ def decode_activation(
         )
     vector = np.frombuffer(packed, "<f4").astype(np.float32)
     if not np.isfinite(vector).all():
-        raise InvalidRequestError("activation", "a number is not finite")
+        raise InvalidRequestError(
+            "activation", "a number is not finite, expected all to be"
+        )
     return vector
 
 

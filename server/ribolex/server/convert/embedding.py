@@ -30,16 +30,23 @@ def decode_view(request: encoder_pb2.EmbedRequest, lm: LanguageModel) -> View:
         InvalidRequestError: an option is none, or the model has no such layer.
     """
     if request.hook not in _HOOKS:
-        raise InvalidRequestError("hook", f"{request.hook} is no hook")
+        raise InvalidRequestError(
+            "hook", f"{request.hook} is no hook, expected HOOK_NORMED or HOOK_RAW"
+        )
     if request.pooling not in _POOLINGS:
-        raise InvalidRequestError("pooling", f"{request.pooling} is not mean or max")
+        raise InvalidRequestError(
+            "pooling", f"{request.pooling}, expected POOLING_MEAN or POOLING_MAX"
+        )
     levels = {
         codes_pb2.LEVEL_UNSPECIFIED: None,
         codes_pb2.LEVEL_NUCLEOTIDE: None,
         codes_pb2.LEVEL_SEQUENCE: _POOLINGS[request.pooling],
     }
     if request.level not in levels:
-        raise InvalidRequestError("level", f"{request.level} is no level")
+        raise InvalidRequestError(
+            "level",
+            f"{request.level} is no level, expected LEVEL_NUCLEOTIDE or LEVEL_SEQUENCE",
+        )
     value_type = convert.decode_value_type(request.value_type, "value_type")
     return View.of(
         lm,

@@ -33,7 +33,9 @@ def check_rna(rna: Rna, where: str, *, degap: bool = False) -> str | None:
             f"{where}.name", f"{len(rna.name)} characters, expected 1 to {_MAX_NAME}"
         )
     if any(unicodedata.category(sign) == "Cc" for sign in rna.name):
-        raise InvalidRequestError(f"{where}.name", "holds a control character")
+        raise InvalidRequestError(
+            f"{where}.name", "holds a control character, expected none"
+        )
     if rna.structure is None:
         return None
     if len(rna.structure) != len(rna.sequence):
@@ -59,12 +61,17 @@ def _check_structure(structure: str, where: str) -> None:
             depth[_OPENING[sign]] -= 1
             if depth[_OPENING[sign]] < 0:
                 raise InvalidRequestError(
-                    where, f"{sign!r} at position {position} closes nothing"
+                    where,
+                    f"{sign!r} at position {position} closes nothing, expected what it "
+                    "closes before it",
                 )
         elif sign != ".":
             raise InvalidRequestError(
-                where, f"{sign!r} at position {position} is no dot-bracket sign"
+                where,
+                f"{sign!r} at position {position} is no dot-bracket sign, expected one",
             )
     for sign, open_ones in depth.items():
         if open_ones:
-            raise InvalidRequestError(where, f"{open_ones} {sign!r} not closed")
+            raise InvalidRequestError(
+                where, f"{open_ones} {sign!r} not closed, expected all to be"
+            )

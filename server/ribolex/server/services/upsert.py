@@ -90,7 +90,9 @@ class Upsert:
         async for part, ready in in_order(parts, self._encode, in_flight=_IN_FLIGHT):
             await self._store(part, ready)
         if not self._collection:
-            raise InvalidRequestError("collection", "the stream had no message")
+            raise InvalidRequestError(
+                "collection", "the stream had no message, expected a name in the first"
+            )
         total_s = time.monotonic() - begun_s
         timing = convert.encode_timing(self._queue_s, self._batches, total_s)
         self._response.timing.CopyFrom(timing)
@@ -119,7 +121,9 @@ class Upsert:
                 )
             return
         if not name:
-            raise InvalidRequestError("collection", "required in the first message")
+            raise InvalidRequestError(
+                "collection", "is empty, expected a name in the first message"
+            )
         facts = (await self._backend.collections.summary(name)).facts
         found = await self._backend.dictionaries.fitting(
             facts.dictionary, facts.version
