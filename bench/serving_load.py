@@ -31,7 +31,7 @@ from pathlib import Path
 from statistics import median
 
 from lm_throughput import draw_mix
-from serving import faults, processes, speed
+from serving import faults, processes, speed, swapping, versions
 from serving.caller import Load
 from serving.speed import IN_FLIGHT, Interactive, Pass
 
@@ -194,6 +194,27 @@ async def run(bench: Bench) -> None:
         bench.keep(await faults.overload(server, small, rate, options.overload_s))
         check_metrics(bench, server)
         bench.keep(await faults.terminate(server, small, callers=24))
+        await swaps(bench, engine)
+
+
+async def swaps(bench: Bench, engine: processes.RawEngine) -> None:
+    """Swaps dictionaries under load, then kills the Redis that is their registry."""
+    loads = [Load.of(load.sequences[:4]) for load in bench.loads[:48]]
+    texts = [text for load in loads for text in load.sequences]
+    codes = speed.as_codes(engine.ask(codes=texts)["codes"])
+    with versions.valkey(bench.folder / "valkey") as redis:
+        url = f"{redis.url}?artefacts={bench.folder / 'artefacts'}"
+        name, n_features = versions.publish_versions(url, bench.folder)
+        oracle = swapping.Oracle(dict(zip(texts, codes, strict=True)), n_features)
+        flags = {"registry": url, "batch_tokens": 512}
+        with processes.ribolex(bench.folder, "swapping", **flags) as server:
+            n_swaps, seconds = bench.options.swaps, bench.options.redis_s
+            traffic = swapping.Traffic(loads)
+            bench.keep(await swapping.swap(server, name, traffic, oracle, n_swaps))
+            traffic = swapping.Traffic(loads)
+            bench.keep(
+                await swapping.lose_redis(server, name, redis, traffic, oracle, seconds)
+            )
 
 
 def _single(sequence: str) -> Load:
@@ -210,6 +231,7 @@ def main() -> None:
     options.rounds, options.round_s = (1, 2.0) if options.quick else (3, 8.0)
     options.interactive_s = 10.0 if options.quick else 60.0
     options.overload_s = 8.0 if options.quick else 60.0
+    options.swaps, options.redis_s = (20, 4.0) if options.quick else (100, 10.0)
     options.n_checked = 1 if options.quick else 8
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(options, Path(folder))

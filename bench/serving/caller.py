@@ -16,9 +16,10 @@ import numpy as np
 from google.rpc import error_details_pb2, status_pb2
 
 from ribolex.server.convert.codes import decode_codes
-from ribolex.v1 import encoder_pb2
+from ribolex.v1 import codes_pb2, dictionary_pb2, encoder_pb2
 
 _ENCODER = "/ribolex.v1.EncoderService/"
+_ACTIVATE = "/ribolex.v1.DictionaryService/Activate"
 _LIMIT_S = 600.0
 """No call may wait longer: what does has been lost."""
 _SAME = 0.99
@@ -86,6 +87,7 @@ class Caller:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._encode = channel.unary_unary(f"{_ENCODER}Encode")
         self._stream = channel.stream_stream(f"{_ENCODER}EncodeStream")
+        self._activate = channel.unary_unary(_ACTIVATE)
 
     async def encode(self, load: Load, call_id: str = "") -> Outcome:
         """Gives what one call became."""
@@ -124,6 +126,16 @@ class Caller:
         call = self._stream(requests(), timeout=_LIMIT_S, metadata=metadata)
         async for answer in call:
             yield answer
+
+    async def activate(self, name: str, version: int) -> grpc.StatusCode:
+        """Makes a version current, and waits until the server uses it."""
+        ref = codes_pb2.DictionaryRef(name=name, version=version)
+        request = dictionary_pb2.ActivateRequest(dictionary=ref)
+        try:
+            await self._activate(request.SerializeToString(), timeout=_LIMIT_S)
+        except grpc.aio.AioRpcError as error:
+            return error.code()
+        return grpc.StatusCode.OK
 
 
 @asynccontextmanager

@@ -3,8 +3,7 @@
 One JSON object a line comes in, one goes out:
 
     {"run": [[SEQUENCE, ...], ...], "in_flight": 8}   the seconds that orders took
-    {"codes": [SEQUENCE, ...], "registry": PATH, "dictionary": "NAME@VERSION"}
-                                                      each one's sequence code
+    {"codes": [SEQUENCE, ...]}                        each one's sequence code
 
 Codes are of `ribolex.server.engine.task.compute`, the engine's simple twin: what any
 answer of a server is compared with.
@@ -85,10 +84,7 @@ async def main() -> None:
         if "run" in order:
             answer: Any = await run(engine, default, order["run"], order["in_flight"])
         else:
-            chosen = default
-            if "dictionary" in order:
-                chosen = open_registry(order["registry"]).get(order["dictionary"])
-            answer = {"codes": codes(lm, chosen, order["codes"])}
+            answer = {"codes": codes(lm, default, order["codes"])}
         print(json.dumps(answer), flush=True)
     await engine.close()
 
