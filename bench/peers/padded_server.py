@@ -125,6 +125,15 @@ class Service(encoder_pb2_grpc.EncoderServiceServicer):
                 request_id=request.request_id, response=response
             )
 
+    async def Embed(  # noqa: N802
+        self,
+        request: encoder_pb2.EmbedRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> AsyncIterator[encoder_pb2.EmbedResponse]:
+        """Is not there."""
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "codes only")
+        yield encoder_pb2.EmbedResponse()
+
     async def _encode(
         self, request: encoder_pb2.EncodeRequest
     ) -> encoder_pb2.EncodeResponse:

@@ -4,6 +4,8 @@ So that a server's share of the machine is its own: building and reading message
 not part of what is timed. Knows the contract; nothing of what is measured.
 """
 
+from __future__ import annotations
+
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -33,7 +35,7 @@ class SequenceCode(NamedTuple):
     features: np.ndarray
     values: np.ndarray
 
-    def is_like(self, other: "SequenceCode") -> bool:
+    def is_like(self, other: SequenceCode) -> bool:
         """Tells whether both are codes of one sequence with one dictionary."""
         _, mine, theirs = np.intersect1d(
             self.features, other.features, return_indices=True
@@ -54,7 +56,7 @@ class Load:
     """To EncodeStream."""
 
     @classmethod
-    def of(cls, sequences: Sequence[str]) -> "Load":
+    def of(cls, sequences: Sequence[str]) -> Load:
         """Gives the request for sequence codes of sequences."""
         request = encoder_pb2.EncodeRequest(sequences=sequences)
         streamed = encoder_pb2.EncodeStreamRequest(request=request)
@@ -85,8 +87,11 @@ class Caller:
     """One connection."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._encode: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
         self._encode = channel.unary_unary(f"{_ENCODER}Encode")
+        self._stream: grpc.aio.StreamStreamMultiCallable[bytes, bytes]
         self._stream = channel.stream_stream(f"{_ENCODER}EncodeStream")
+        self._activate: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
         self._activate = channel.unary_unary(_ACTIVATE)
 
     async def encode(self, load: Load, call_id: str = "") -> Outcome:

@@ -9,7 +9,7 @@ import json
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import grpc
@@ -31,7 +31,7 @@ CANCELLED = grpc.StatusCode.CANCELLED
 class Result(NamedTuple):
     """What one trial gave."""
 
-    figures: dict[str, float]
+    figures: Mapping[str, float]
     wrongs: list[str]
 
 
@@ -43,7 +43,7 @@ async def overload(
     begun_s = time.perf_counter()
     async with connected(server.address) as caller:
         watch = asyncio.create_task(_watch_memory(server, peaks))
-        tasks, source = [], endless(loads)
+        tasks, source = list[asyncio.Task[Outcome]](), endless(loads)
         while (passed_s := time.perf_counter() - begun_s) < seconds:
             while len(tasks) < passed_s * calls_per_s:
                 tasks.append(asyncio.create_task(caller.encode(next(source))))
