@@ -7,7 +7,10 @@ knows no file format.
 
 from pathlib import Path
 
-__all__ = ["dictionaries_path", "model_path", "sample_path"]
+__all__ = ["DEFAULT_DICTIONARY", "dictionaries_path", "model_path", "sample_path"]
+
+DEFAULT_DICTIONARY = "ribolex-mini-l6"
+"""Name of the dictionary to use where none is named; its card says why this one."""
 
 _ROOT = Path(__file__).parent
 

@@ -17,6 +17,7 @@ from ribolex.errors import (
 from ribolex.lm import LanguageModel
 from ribolex.registry import Entry, Registry, parse_ref
 from ribolex.server.index.atoms import Atoms
+from ribolex.server.settings import BUNDLED
 from ribolex.server.shelf import Shelf, Shelved
 
 
@@ -189,13 +190,23 @@ def check_fit(ref: str, identity: Identity, lm: LanguageModel) -> None:
         )
 
 
-def choose_default(registry: Registry, lm: LanguageModel) -> str:
+def choose_default(registry: Registry, lm: LanguageModel, place: str) -> str:
     """Returns the name of the first dictionary whose current version fits a model.
+
+    Args:
+        registry: names come in their order, but for the default of the box.
+        lm: the model.
+        place: where the registry is, as `open_registry` was told.
 
     Raises:
         DictionaryNotFoundError: there is none.
     """
-    for entry in registry.list():
+    preferred = ""
+    if place == BUNDLED:
+        from ribolex_bundle import DEFAULT_DICTIONARY
+
+        preferred = DEFAULT_DICTIONARY
+    for entry in sorted(registry.list(), key=lambda entry: entry.name != preferred):
         try:
             check_fit(entry.ref, entry.identity, lm)
         except IncompatibleDictionaryError:

@@ -141,7 +141,8 @@ async def load_backend(
     registry = open_registry(settings.registry)
     default = settings.dictionary
     if not default:
-        default = await asyncio.to_thread(choose_default, registry, lm)
+        place = settings.registry
+        default = await asyncio.to_thread(choose_default, registry, lm, place)
     cache = _cache(settings, lm, metrics)
     engine = _engine(settings, lm, cache, _observer(metrics, tracing))
     try:

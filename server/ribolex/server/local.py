@@ -108,8 +108,9 @@ class LocalEncoder:
             IncompatibleDictionaryError: it was made for another model.
         """
         self._lm = load_lm(model, device=device, precision=precision)
-        store = open_registry(registry or BUNDLED)
-        found = store.get(dictionary or choose_default(store, self._lm))
+        place = registry or BUNDLED
+        store = open_registry(place)
+        found = store.get(dictionary or choose_default(store, self._lm, place))
         check_fit(found.ref, found.identity, self._lm)
         self._dictionary = replace(found, sae=found.sae.to(torch.device(device)))
         self.dictionary_name = found.name

@@ -15,6 +15,7 @@ from ribolex.lm import LanguageModel
 from ribolex.server.engine.encoding import EncodeTask, Recipe
 from ribolex.server.engine.task import compute
 from ribolex.server.local import LocalEmbedder, LocalEncoder
+from ribolex_bundle import DEFAULT_DICTIONARY
 
 
 @pytest.fixture
@@ -25,6 +26,11 @@ def encoder(tiny_model: Path, tiny_registry: Path) -> LocalEncoder:
 def test_the_first_dictionary_that_fits_is_taken(encoder: LocalEncoder) -> None:
     """ "other" comes first by name, but is for another model."""
     assert (encoder.dictionary_name, encoder.dictionary_version) == ("tiny", 1)
+
+
+def test_the_box_says_which_dictionary_is_its_default() -> None:
+    """ "ribolex-mini-l2" comes first by name and fits as well."""
+    assert LocalEncoder().dictionary_name == DEFAULT_DICTIONARY
 
 
 def test_codes_are_those_of_the_engine(
