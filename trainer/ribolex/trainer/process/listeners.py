@@ -127,7 +127,7 @@ def sentence(event: Event) -> str:
     """Returns an event in words."""
     fields, name = event.fields, event.dictionary
     said = {
-        "run": "{dictionaries} dictionaries to {registry}",
+        "run": "{names} to {registry}",
         "published": "published {ref}, and made it current",
         "unchanged": "nothing to do: {ref} was published before",
         "failed": (f"{name}: " if name else "") + "failed: {error}",
@@ -143,7 +143,9 @@ def sentence(event: Event) -> str:
         "expected {side} {limit:g}; it lies in {candidate}",
     }[event.kind]
     side = str(fields.get("bound", "")).replace("_", " ")
-    return said.format(**fields, side=side)
+    names = fields.get("dictionaries")
+    listed = ", ".join(map(str, names)) if isinstance(names, list) else ""
+    return said.format(**fields, side=side, names=listed)
 
 
 def moment(time_s: float) -> str:
