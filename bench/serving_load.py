@@ -198,7 +198,7 @@ async def run(bench: Bench) -> None:
 
 
 async def swaps(bench: Bench, engine: processes.RawEngine) -> None:
-    """Swaps dictionaries under load, then kills the Redis that is their registry."""
+    """Swaps dictionaries under load, then kills the Redis of registry and cache."""
     loads = [Load.of(load.sequences[:4]) for load in bench.loads[:48]]
     texts = [text for load in loads for text in load.sequences]
     codes = speed.as_codes(engine.ask(codes=texts)["codes"])
@@ -206,7 +206,7 @@ async def swaps(bench: Bench, engine: processes.RawEngine) -> None:
         url = f"{redis.url}?artefacts={bench.folder / 'artefacts'}"
         name, n_features = versions.publish_versions(url, bench.folder)
         oracle = swapping.Oracle(dict(zip(texts, codes, strict=True)), n_features)
-        flags = {"registry": url, "batch_tokens": 512}
+        flags = {"registry": url, "cache": redis.url, "batch_tokens": 512}
         with processes.ribolex(bench.folder, "swapping", **flags) as server:
             n_swaps, seconds = bench.options.swaps, bench.options.redis_s
             traffic = swapping.Traffic(loads)

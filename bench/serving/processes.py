@@ -72,8 +72,9 @@ def cpu_s(pid: int) -> float:
 
 @contextmanager
 def ribolex(folder: Path, name: str, **flags: object) -> Iterator[Server]:
-    """Runs `ribolex serve`, one thread, the bundled model, until the block ends."""
-    settings = {"http_port": 0, "threads": 1, "log_level": "info", **flags}
+    """Runs `ribolex serve` until the block ends: one thread, no cache in process."""
+    settings: dict[str, object] = {"http_port": 0, "threads": 1, "cache_mib": 0}
+    settings |= {"log_level": "info", **flags}
     settings["data"] = folder / f"{name}-data"
     command = [sys.executable, "-m", "ribolex.client", "serve", "--port", "0"]
     for flag, value in settings.items():
