@@ -23,6 +23,7 @@ from redis.exceptions import RedisError
 from ribolex.dictionary import Codes, Dictionary, FeatureTable, Panel, write_dictionary
 from ribolex.registry import open_registry
 from ribolex.server.settings import BUNDLED
+from ribolex_bundle import DEFAULT_DICTIONARY
 
 N_VERSIONS = 3
 """One more than a server keeps in memory: each swap reads a version from disk."""
@@ -45,7 +46,7 @@ class Published(NamedTuple):
 def publish_versions(url: str, staging: Path) -> Published:
     """Publishes the versions, the first one current."""
     box, registry = open_registry(BUNDLED), open_registry(url)
-    base = box.get(next(entry.ref for entry in box.list() if entry.is_current))
+    base = box.get(DEFAULT_DICTIONARY)
     for version in range(1, N_VERSIONS + 1):
         staged = staging / f"version-{version}"
         _write(staged, base, shift_of(version))
