@@ -322,13 +322,13 @@ def test_a_swap_in_progress_does_not_keep_the_server_from_ending(
 
     def slow(path: Path) -> Any:
         begun.set()
-        go_on.wait(10)
+        go_on.wait(40)
         return load_dictionary(path)
 
     with stubs_of() as address:
         monkeypatch.setattr(folder_registry, "load_dictionary", slow)
         registry.set_current("tiny", 2, 1)
-        assert begun.wait(10)
+        assert begun.wait(40)
         stubs = connect(address)
         assert version_now(stubs) == 1
         stubs.channel.close()
