@@ -188,8 +188,8 @@ async def test_cancelling_ends_the_call_on_the_server(
     own_server: OwnServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The one behind a slow batch is cancelled, and is never computed."""
-    slow = Slow(monkeypatch, 0.5)
     with own_server(batch_tokens=1) as address:
+        slow = Slow(monkeypatch, 0.5)
         async with AsyncClient(address) as client:
             first = asyncio.create_task(client.encode(["AAAA"]))
             await asyncio.to_thread(slow.begun.wait, 10)

@@ -147,9 +147,9 @@ ENCODE = encoder_pb2.EncodeRequest(sequences=["ACGU"])
 def test_a_call_in_flight_is_finished_before_the_end(
     own_server: OwnServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun = slow_down(monkeypatch, 0.5)
     with ThreadPoolExecutor(1) as pool:
         with own_server() as address:
+            begun = slow_down(monkeypatch, 0.5)  # not what is computed at the start
             stubs = connect(address)
             call = pool.submit(stubs.encoder.Encode, ENCODE)
             assert begun.wait(timeout=10)
@@ -234,8 +234,8 @@ def test_a_fault_of_ours_is_internal_and_logged(
     def fail(*_: object) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(EncodeTask, "run", fail)
     with own_server() as address:
+        monkeypatch.setattr(EncodeTask, "run", fail)
         stubs = connect(address)
         with pytest.raises(grpc.RpcError) as caught:
             stubs.encoder.Encode(ENCODE)
@@ -256,9 +256,9 @@ def test_a_dead_engine_is_told_by_health_and_by_every_call(
     def die(*_: object) -> None:
         raise Death
 
-    monkeypatch.setattr(EncodeTask, "run", die)
     monkeypatch.setattr("threading.excepthook", lambda _: None)
     with own_server() as address:
+        monkeypatch.setattr(EncodeTask, "run", die)
         stubs = connect(address)
         for _ in range(2):
             with pytest.raises(grpc.RpcError) as caught:
@@ -299,7 +299,7 @@ def test_nothing_is_served_before_all_is_loaded(
         return load_lm(*args, **options)
 
     port = _free_port()
-    monkeypatch.setattr("ribolex.server.app.load_lm", look_and_load)
+    monkeypatch.setattr("ribolex.server.loading.load_lm", look_and_load)
     with own_server(port=port) as address:
         assert address == f"127.0.0.1:{port}"
         *states, failure = seen
@@ -319,7 +319,7 @@ def test_the_model_computes_in_the_precision_asked_for(
         loaded.append(load_lm(*args, **options))
         return loaded[-1]
 
-    monkeypatch.setattr("ribolex.server.app.load_lm", keep)
+    monkeypatch.setattr("ribolex.server.loading.load_lm", keep)
     with own_server(precision="bfloat16") as address:
         stubs = connect(address)
         assert len(stubs.encoder.Encode(ENCODE).results) == len(ENCODE.sequences)

@@ -183,7 +183,9 @@ def _offer(group: typer.Typer, command: Callable[..., None]) -> None:
     """Adds a command, or joins it with the one of its name that asks a server."""
     for known in group.registered_commands:
         if known.name == command.__name__ and known.callback is not None:
-            known.callback = _joined(known.callback, command)
+            # Joined already where one process sets up its commands twice.
+            if "registry" not in inspect.signature(known.callback).parameters:
+                known.callback = _joined(known.callback, command)
             return
     group.command()(command)
 

@@ -23,7 +23,7 @@ _LOG = logging.getLogger(__name__)
 tokens = typer.Typer(
     name="tokens",
     no_args_is_help=True,
-    help="Tokens for `ribolex serve --tokens`; a server takes a change up by itself.",
+    help="Make and revoke tokens for `ribolex serve --tokens`.",
 )
 
 

@@ -65,7 +65,7 @@ def evaluate(
     ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
-    """Measure a dictionary, as it was exported, beside its controls.
+    """Measure a published dictionary beside its controls.
 
     Variance unexplained, features a nucleotide, dead and dense ones, masked-letter
     loss recovered, sparse probes of structure and type, stability.
