@@ -88,6 +88,7 @@ def _run_rank(
     # The rank that writes holds the folder: it may outlive its parent.
     with _alone_in(out) if rank == 0 else nullcontext():
         _run(plan, data, out, stop_at)
+    dist.barrier()  # gloo may abort where a rank leaves while another still talks
     dist.destroy_process_group()
 
 
