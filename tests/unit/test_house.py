@@ -26,6 +26,7 @@ HEAVY = (
     "jaxtyping",
     "pydantic",
     "ribolex_bundle",
+    "ribolex.disk",
     "ribolex.errors",
     "ribolex.rna",
     "ribolex.lm",
@@ -57,10 +58,11 @@ def test_client_imports_nothing_heavy(name: str) -> None:
     assert sorted(loaded & set(HEAVY)) == []
 
 
-def test_errors_import_nothing_of_ours() -> None:
-    loaded = _modules_after("import ribolex.errors")
-    ours = {name for name in loaded if name.startswith("ribolex.")}
-    assert ours == {"ribolex.errors"}
+@pytest.mark.parametrize("name", ["ribolex.disk", "ribolex.errors"])
+def test_what_all_stand_on_imports_nothing_of_ours(name: str) -> None:
+    loaded = _modules_after(f"import {name}")
+    ours = {module for module in loaded if module.startswith("ribolex.")}
+    assert ours == {name}
 
 
 def test_commands_of_other_packages_register_lightly() -> None:

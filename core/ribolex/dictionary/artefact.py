@@ -11,7 +11,6 @@ Knows nothing of versions, current or otherwise, beyond the number it is told.
 
 import hashlib
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Mapping
@@ -27,6 +26,7 @@ from ribolex.dictionary.features import FeatureTable, read_features, write_featu
 from ribolex.dictionary.identity import FileEntry, Identity, Manifest
 from ribolex.dictionary.panel import Panel, read_panel, write_panel
 from ribolex.dictionary.sae import Sae
+from ribolex.disk import sync
 from ribolex.errors import CorruptArtefactError, DictionaryExistsError
 
 MANIFEST_FILE = "dictionary.json"
@@ -122,12 +122,12 @@ def write_dictionary(
 def seal(folder: Path, manifest: Manifest, path: Path) -> None:
     """Puts a folder with its manifest, written last, under its name for good."""
     for name in manifest.files:
-        _sync(folder / name)
+        sync(folder / name)
     (folder / MANIFEST_FILE).write_bytes(manifest.to_bytes())
-    _sync(folder / MANIFEST_FILE)
-    _sync(folder)
+    sync(folder / MANIFEST_FILE)
+    sync(folder)
     folder.rename(path)
-    _sync(path.parent)
+    sync(path.parent)
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -253,11 +253,3 @@ def _check(file: Path, expected: FileEntry) -> None:
         raise CorruptArtefactError(
             file, f"SHA-256 is {digest}, expected {expected.sha256}"
         )
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -8,7 +8,6 @@ safetensors. Knows nothing of sequences or inference, nor where weights come fro
 
 import hashlib
 import json
-import os
 import struct
 import tempfile
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ribolex.disk import sync
 from ribolex.errors import CorruptArtefactError, CorruptInputError
 from ribolex.lm.configuration import LmConfig
 from ribolex.lm.hub import locate
@@ -152,15 +152,6 @@ def save_network(
 def config_text(fields: Mapping[str, Any]) -> str:
     """Returns the fields as they are written beside weights."""
     return json.dumps(fields, indent=2) + "\n"
-
-
-def sync(path: Path) -> None:
-    """Waits until a file, or the list of files of a folder, is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def digest_network(network: RiNALMo) -> str:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from ribolex.disk import sync
 from ribolex.errors import (
     CorruptArtefactError,
     CorruptInputError,
@@ -35,7 +36,6 @@ from ribolex.lm.weights import (
     config_text,
     digest_network,
     read_weights,
-    sync,
     weights_file,
 )
 from ribolex.models.hosts import describe

@@ -20,9 +20,9 @@ from typing import Any, TypeVar
 from urllib.error import HTTPError, URLError
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
+from ribolex.disk import sync
 from ribolex.errors import DownloadError
 from ribolex.lm.hub import Check
-from ribolex.lm.weights import sync
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes that are here and those in all, None if nobody knows."""

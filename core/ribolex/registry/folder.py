@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import time
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import NamedTuple
 
 from ribolex.dictionary import Dictionary, Manifest, load_dictionary, read_manifest
 from ribolex.dictionary.artefact import MANIFEST_FILE
+from ribolex.disk import sync, write_whole
 from ribolex.errors import (
     CorruptArtefactError,
     DictionaryExistsError,
@@ -37,7 +37,7 @@ from ribolex.registry.protocol import (
     parse_ref,
     retired_error,
 )
-from ribolex.registry.store import RETIRED, FolderStore, sync
+from ribolex.registry.store import RETIRED, FolderStore
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ class FolderRegistry:
             if found != expected:
                 raise StaleWriteError(name, expected, found)
             file = self._root / name / CURRENT_FILE
-            _replace(file, json.dumps({"version": version}) + "\n")
+            write_whole(file, f"{json.dumps({'version': version})}\n".encode())
             self._record("current", name, version)
         log.info("current dictionary=%s@%d before=%s", name, version, expected)
 
@@ -299,14 +299,3 @@ def _read_current(file: Path) -> int | None:
     if not isinstance(version, int):
         raise CorruptArtefactError(file, f"version is {version!r}, expected a number")
     return version
-
-
-def _replace(file: Path, text: str) -> None:
-    """Writes a small file so that readers see the old or the new one whole."""
-    temporary = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
-    with temporary.open("w") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(file)
-    sync(file.parent)

@@ -6,7 +6,6 @@ nothing of who trains, or how.
 
 import json
 import logging
-import os
 import time
 import uuid
 from collections.abc import Collection, Sequence
@@ -14,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from ribolex.disk import write_whole
 from ribolex.errors import InvalidRequestError
 from ribolex.registry.connection import Connection
 from ribolex.registry.protocol import is_name
-from ribolex.registry.store import sync
 
 log = logging.getLogger(__name__)
 
@@ -76,13 +75,8 @@ class FolderRequests:
         self._folder.mkdir(parents=True, exist_ok=True)
         now = time.time()
         request = TrainRequest(f"{int(now * 1e6):020d}-{uuid.uuid4().hex}", name, now)
-        temporary = self._folder / f".{request.id}"
-        with temporary.open("w") as file:
-            json.dump({"name": name, "time_s": now}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._file(request))
-        sync(self._folder)
+        said = json.dumps({"name": name, "time_s": now})
+        write_whole(self._file(request), said.encode())
         return request
 
     def wait(self, names: Collection[str], timeout_s: float) -> Sequence[TrainRequest]:

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from ribolex.dictionary import Manifest, read_manifest
 from ribolex.dictionary.artefact import MANIFEST_FILE, seal
+from ribolex.disk import sync
 from ribolex.registry.protocol import check_place, is_name, is_version
 
 log = logging.getLogger(__name__)
@@ -163,12 +164,3 @@ class FolderStore:
             return os.listdir(self._root / name)
         except (FileNotFoundError, NotADirectoryError):
             return []
-
-
-def sync(folder: Path) -> None:
-    """Makes what was renamed or made in a folder outlive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -4,7 +4,6 @@ Knows nothing of what the tensors mean.
 """
 
 import json
-import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from ribolex.disk import write_whole
 from ribolex.errors import CorruptArtefactError, InvalidRequestError
 
 _FIT, _STEP = "fit", "step"
@@ -30,15 +30,10 @@ def write_checkpoint(
         step: steps taken.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(path.name + ".new")
     held = {
         name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()
     }
-    with new.open("wb") as file:
-        file.write(save(held, {_FIT: fit, _STEP: str(step)}))
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
+    write_whole(path, save(held, {_FIT: fit, _STEP: str(step)}))
 
 
 def read_checkpoint(path: Path, fit: str) -> tuple[dict[str, Tensor], int]:

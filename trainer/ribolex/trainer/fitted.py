@@ -11,9 +11,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from ribolex.dictionary import Moments, Sae
+from ribolex.disk import write_whole
 from ribolex.errors import CorruptArtefactError
 from ribolex.trainer.fit import Fitted
-from ribolex.trainer.ledger import write_whole
 
 _MOMENTS = ("moments", "target_moments")
 

@@ -8,7 +8,6 @@ of what stages do.
 import hashlib
 import json
 import logging
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -16,8 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ribolex.disk import write_whole
 from ribolex.errors import CorruptArtefactError, RibolexError
-from ribolex.registry.store import sync
 
 log = logging.getLogger(__name__)
 
@@ -126,17 +125,6 @@ def read_json(file: Path) -> Any:
         return json.loads(file.read_bytes())
     except (OSError, ValueError) as error:
         raise CorruptArtefactError(file, "is missing or no JSON") from error
-
-
-def write_whole(file: Path, content: bytes) -> None:
-    """Writes a file so that readers see the old or the new one whole."""
-    temporary = file.with_name(f".{file.name}.new")
-    with temporary.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(file)
-    sync(file.parent)
 
 
 def remove(path: Path) -> None:

@@ -19,6 +19,7 @@ from ribolex.dictionary import (
     write_dictionary,
 )
 from ribolex.dictionary.features import read_features, write_features
+from ribolex.disk import write_whole
 from ribolex.errors import CorruptArtefactError
 from ribolex.registry import Registry
 from ribolex.trainer.annotate import annotate
@@ -40,7 +41,6 @@ from ribolex.trainer.ledger import (
     read_json,
     remove,
     write_json,
-    write_whole,
 )
 from ribolex.trainer.plan import TrainPlan, control_of, identify, stage_inputs
 from ribolex.trainer.publish import (

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from jaxtyping import Float16
 
-from ribolex.lm.weights import sync
+from ribolex.disk import sync
 
 log = logging.getLogger(__name__)
 

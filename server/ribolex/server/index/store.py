@@ -20,6 +20,7 @@ from typing import NamedTuple, TypeVar
 import faiss
 
 from ribolex.dictionary import Dictionary
+from ribolex.disk import sync
 from ribolex.errors import (
     CollectionExistsError,
     CollectionNotFoundError,
@@ -257,26 +258,18 @@ def _create(root: Path, facts: Facts) -> None:
     coming = root / f"{_COMING}{uuid.uuid4().hex}"
     coming.mkdir()
     Collection.create(coming, facts)
-    _sync(coming)
+    sync(coming)
     try:
         # A folder that is not empty is never replaced, so only one of two makers wins.
         coming.rename(root / facts.name)
     except OSError as error:
         shutil.rmtree(coming)
         raise CollectionExistsError(facts.name) from error
-    _sync(root)
+    sync(root)
 
 
 def _delete(folder: Path) -> None:
     going = folder.with_name(f"{_GOING}{uuid.uuid4().hex}")
     folder.rename(going)
-    _sync(folder.parent)
+    sync(folder.parent)
     shutil.rmtree(going)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

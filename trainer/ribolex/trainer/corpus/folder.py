@@ -8,13 +8,13 @@ Knows nothing of how RNAs come into a part.
 """
 
 import hashlib
-import os
 import shutil
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ribolex.disk import sync
 from ribolex.errors import CorruptArtefactError, InvalidRequestError
 from ribolex.trainer.corpus.manifest import CorpusManifest, FileRecord
 from ribolex.trainer.corpus.split import Part
@@ -102,13 +102,13 @@ def write_folder(
     try:
         manifest = fill(temporary)
         for file in temporary.iterdir():
-            _sync(file)
+            sync(file)
         (temporary / MANIFEST_FILE).write_bytes(manifest.to_bytes())
-        _sync(temporary / MANIFEST_FILE)
-        _sync(temporary)
+        sync(temporary / MANIFEST_FILE)
+        sync(temporary)
         check_free(folder, force)
         _put(temporary, folder)
-        _sync(folder.parent)
+        sync(folder.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -148,11 +148,3 @@ def _check(folder: Path, expected: FileRecord) -> None:
         raise CorruptArtefactError(
             file, f"SHA-256 is {found.sha256}, expected {expected.sha256}"
         )
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

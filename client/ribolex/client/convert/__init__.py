@@ -1,0 +1,57 @@
+"""Messages of `ribolex.v1` to values of ours and back: protobuf stops here."""
+
+from ribolex.client.convert.collections import (
+    collection,
+    hits,
+    rna,
+    rna_to_pb,
+    stored_rna,
+)
+from ribolex.client.convert.dictionaries import (
+    dictionary,
+    dictionary_change,
+    feature_card,
+    moved,
+    nearest_features,
+)
+from ribolex.client.convert.encodings import encode_options, encoded, streamed
+from ribolex.client.convert.values import (
+    LEVELS,
+    POOLINGS,
+    all_sendable,
+    choose,
+    codes,
+    codes_to_pb,
+    dictionary_ref,
+    dictionary_ref_to_pb,
+    rejection,
+    sendable,
+    timing,
+)
+
+__all__ = [
+    "LEVELS",
+    "POOLINGS",
+    "all_sendable",
+    "choose",
+    "codes",
+    "codes_to_pb",
+    "collection",
+    "dictionary",
+    "dictionary_change",
+    "dictionary_ref",
+    "dictionary_ref_to_pb",
+    "encode_options",
+    "encoded",
+    "feature_card",
+    "hits",
+    "moved",
+    "nearest_features",
+    "rejection",
+    "rna",
+    "rna_to_pb",
+    "sendable",
+    "stored_rna",
+    "streamed",
+    "timing",
+]

@@ -1,0 +1,116 @@
+"""Messages of dictionary.proto: versions, features and what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ribolex.client import records
+from ribolex.client.convert.values import dictionary_ref
+from ribolex.v1 import codes_pb2, dictionary_pb2
+
+
+def dictionary(message: dictionary_pb2.Dictionary) -> records.Dictionary:
+    """Returns what a message says of a dictionary version."""
+    function = dictionary_pb2.ActivationFunction.Name(message.activation_function)
+    return records.Dictionary(
+        ref=dictionary_ref(message.ref),
+        content_id=message.content_id,
+        model_name=message.model_name,
+        model_digest=message.model_digest,
+        layer=message.layer,
+        hook=_word(dictionary_pb2.Hook.Name(message.hook)),
+        level=_word(codes_pb2.Level.Name(message.level)),
+        kind=_word(dictionary_pb2.DictionaryKind.Name(message.kind)),
+        activation_function=_word(function),
+        k=message.k,
+        d_in=message.d_in,
+        n_features=message.n_features,
+        licence=message.licence,
+        metrics=dict(message.metrics),
+        is_current=message.is_current,
+        is_default=message.is_default,
+    )
+
+
+def dictionary_change(
+    message: dictionary_pb2.WatchResponse,
+) -> records.DictionaryChange:
+    """Returns what a message says became of a dictionary version."""
+    return records.DictionaryChange(
+        kind=_CHANGES.get(message.change, "unknown"),
+        dictionary=dictionary_ref(message.dictionary),
+        content_id=message.content_id,
+        reason=message.reason,
+        time_s=message.time_s,
+    )
+
+
+def moved(
+    message: dictionary_pb2.ActivateResponse | dictionary_pb2.RollbackResponse,
+) -> records.Moved:
+    """Returns which version was made current, and which was."""
+    before = dictionary_ref(message.before) if message.HasField("before") else None
+    return records.Moved(dictionary_ref(message.dictionary), before)
+
+
+_CHANGES: dict[int, records.ChangeKind] = {
+    dictionary_pb2.DICTIONARY_CHANGE_SERVING: "serving",
+    dictionary_pb2.DICTIONARY_CHANGE_KEPT: "kept",
+    dictionary_pb2.DICTIONARY_CHANGE_LOADED: "loaded",
+    dictionary_pb2.DICTIONARY_CHANGE_ACTIVATED: "activated",
+    dictionary_pb2.DICTIONARY_CHANGE_REFUSED: "refused",
+    dictionary_pb2.DICTIONARY_CHANGE_RETIRED: "retired",
+}
+
+
+def _word(enumerator: str) -> str:
+    """Returns "normed" for HOOK_NORMED."""
+    return enumerator.rpartition("_")[2].lower()
+
+
+def feature_card(message: dictionary_pb2.GetFeatureResponse) -> records.FeatureCard:
+    """Returns what a message says of a feature."""
+    feature = message.feature
+    return records.FeatureCard(
+        dictionary=dictionary_ref(message.dictionary),
+        feature=records.Feature(
+            id=feature.id,
+            label=feature.label,
+            density=feature.density,
+            mean_activation=feature.mean_activation,
+            max_activation=feature.max_activation,
+            idf=feature.idf,
+            evidence=tuple(_evidence(one) for one in feature.evidence),
+        ),
+        examples=tuple(
+            records.FeatureExample(
+                rna=example.rna,
+                max_activation=example.max_activation,
+                positions=tuple(example.positions),
+                sequence=example.sequence,
+                metadata=dict(example.metadata),
+            )
+            for example in message.examples
+        ),
+        nearest=nearest_features(message.nearest),
+    )
+
+
+def _evidence(message: dictionary_pb2.Evidence) -> records.Evidence:
+    return records.Evidence(
+        label=message.label,
+        measure=message.measure,
+        effect=message.effect,
+        q_value=message.q_value if message.HasField("q_value") else None,
+        control=message.control if message.HasField("control") else None,
+        support=message.support if message.HasField("support") else None,
+    )
+
+
+def nearest_features(
+    messages: Iterable[dictionary_pb2.NearestFeature],
+) -> tuple[records.NearestFeature, ...]:
+    """Returns near features in the order given."""
+    return tuple(
+        records.NearestFeature(one.feature, one.cosine, one.label) for one in messages
+    )
