@@ -7,10 +7,10 @@ from ribolex.lm import LanguageModel
 from ribolex.rna import Rna
 from ribolex.rna.elements import ELEMENTS
 from ribolex.trainer.pretraining.probes import (
+    LayerProbes,
     auroc,
     choose_probe_rnas,
     probe,
-    probe_layers,
     probe_windows,
 )
 
@@ -85,6 +85,7 @@ def test_windows_see_neighbours_and_not_the_next_rna() -> None:
 def test_every_layer_is_probed(lm: LanguageModel) -> None:
     chosen = choose_probe_rnas([hairpin(f, i) for f in range(4) for i in range(9)], 500)
     layers = list(range(1, lm.config.n_layers + 1))
-    scores = probe_layers(lm, chosen, chosen, layers)
+    probes = LayerProbes(lm, chosen, chosen, layers)
+    scores = [probes.score(layer) for layer in layers]
     assert [score.features for score in scores] == [f"layer {n}" for n in layers]
     assert all(0 <= score.paired_auroc <= 1 for score in scores)

@@ -50,7 +50,10 @@ def score_lm(
     ] = 0,
     keep: Annotated[
         Path | None,
-        typer.Option(help="File in which baselines are kept for the next model."),
+        typer.Option(
+            help="File in which every finished part is kept: a run that was stopped "
+            "goes on, and the next model finds the baselines."
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:

@@ -1,12 +1,11 @@
 """Measures all that the card says of a language model, beside its baselines.
 
-Letters, retrieval and structure, all on families that it never saw. What needs no
-model, and what a random twin gives, is worked out once if the caller keeps it in a
-file. Knows nothing of how figures are shown.
+Letters, structure and retrieval, all on families that it never saw. Every part is
+worked out once if the caller keeps results in a file: a run that was killed goes on,
+and the next model finds the baselines. Knows nothing of how figures are shown.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,41 +14,31 @@ import torch
 from pydantic import TypeAdapter
 
 from ribolex.dictionary import Dictionary
+from ribolex.errors import IncompatibleDictionaryError
 from ribolex.lm import LanguageModel, Precision
-from ribolex.rna import Rna, read_alignment_rows, read_rnas
-from ribolex.rna.local_alignment import LETTERS
+from ribolex.rna import read_alignment_rows, read_rnas
+from ribolex.rna.local_alignment import LETTERS, LETTERS_WITH_VECTORS, VECTORS
 from ribolex.trainer.pretraining.breakdown import LetterRow, break_down
 from ribolex.trainer.pretraining.kept import KeptResults
 from ribolex.trainer.pretraining.launch import spread
 from ribolex.trainer.pretraining.objective import PretrainingModel
 from ribolex.trainer.pretraining.probes import (
+    LayerProbes,
+    ProbeRnas,
     ProbeScore,
     choose_probe_rnas,
-    probe_layers,
     probe_windows,
 )
-from ribolex.trainer.pretraining.rankings import (
-    by_alignment,
-    by_letters,
-    by_means,
-    by_words,
-    encode,
-    fit_projections,
-    represent,
-)
+from ribolex.trainer.pretraining.relatives import Comparison, Note
 from ribolex.trainer.pretraining.retrieval import (
     CasePlan,
-    Cases,
-    Ranker,
     RetrievalScores,
     build_cases,
-    score_rankings,
 )
 
-Note = Callable[[str, int, int], None]
 SCORES_FILE = "scores.json"
-_NAME = "representation"
-_WORD_LENGTHS = (4, 5, 6)
+_VERSION = 2
+"""Of how things are measured: what was kept by another is not found again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +111,10 @@ class LmScores:
 
 
 _SCORES = TypeAdapter(LmScores)
-_adapter = TypeAdapter(dict[str, RetrievalScores])
-_RETRIEVAL = _adapter.validate_json, _adapter.dump_json
-_probe = TypeAdapter(ProbeScore)
-_PROBE = _probe.validate_json, _probe.dump_json
-_probes = TypeAdapter(list[ProbeScore])
-_PROBES = _probes.validate_json, _probes.dump_json
+_rows = TypeAdapter(list[LetterRow])
+_LETTERS = _rows.validate_json, _rows.dump_json
+_probe_score = TypeAdapter(ProbeScore)
+_PROBE = _probe_score.validate_json, _probe_score.dump_json
 
 
 def write_scores(path: Path, scores: LmScores) -> None:
@@ -151,14 +138,12 @@ def evaluate_lm(
 ) -> LmScores:
     """Returns everything that is measured of a model.
 
-    Takes minutes (`QUICK`) to hours (the default plan) on one core.
-
     Args:
         lm: the model.
         twin: its random twin.
         data: tables to measure on.
         plan: how much is measured.
-        kept: where results that do not depend on the model's weights are found again.
+        kept: where parts that were measured before are found again.
         dictionary: whose codes are aligned too; made for this model.
         note: told a stage's name, and how much of it is done of how much.
 
@@ -166,22 +151,19 @@ def evaluate_lm(
         CorruptInputError: a table cannot be read, or lacks an alignment row.
         IncompatibleDictionaryError: the dictionary was made for another model.
     """
+    _check(dictionary, lm)
     training = list(read_rnas(data.training))
     validation = list(read_rnas(data.validation))
-    cases = build_cases(
-        training, validation, read_alignment_rows(data.aligned), plan.cases
-    )
+    rows = read_alignment_rows(data.aligned)
+    cases = build_cases(training, validation, rows, plan.cases)
     key = _key(data, plan)
-    twin_key = f"{key} {twin.digest}"
+    model_key, twin_key = (f"{key} {one.digest} {one.dtype}" for one in (lm, twin))
     sample = choose_probe_rnas(training, plan.projection_nucleotides, seed=1).sequences
-    fitted, held_out = (
-        choose_probe_rnas(rnas, n, plan.cases.longest)
-        for rnas, n in (
-            (training, plan.probe_nucleotides),
-            (validation, plan.probe_nucleotides // 2),
-        )
-    )
-    layers = list(range(1, lm.config.n_layers + 1))
+    compared = Comparison(cases, sample, plan.width, plan.plain_width, kept, key, note)
+    n_fitted, longest = plan.probe_nucleotides, plan.cases.longest
+    fitted = choose_probe_rnas(training, n_fitted, longest)
+    held_out = choose_probe_rnas(validation, n_fitted // 2, longest)
+    read = spread(validation, plan.letter_rnas) if plan.letter_rnas else validation
     return LmScores(
         name=lm.name,
         digest=lm.digest,
@@ -190,26 +172,20 @@ def evaluate_lm(
         n_nucleotides=sum(map(len, cases.database)),
         width=plan.width,
         plain_width=plan.plain_width,
-        letters=break_down(lm, twin, training, _spread(validation, plan.letter_rnas)),
-        baselines=kept.recall(
-            f"baselines {key}", *_RETRIEVAL, lambda: _rank_without_model(cases, note)
+        letters=kept.recall(
+            f"letters: {model_key} {twin.digest}",
+            *_LETTERS,
+            lambda: break_down(lm, twin, training, read),
         ),
-        model=_rank_with_model(lm, cases, sample, plan, note, dictionary),
-        twin=kept.recall(
-            f"twin {twin_key}",
-            *_RETRIEVAL,
-            lambda: _rank_with_twin(twin, cases, sample, plan, note),
-        ),
-        dictionary="" if dictionary is None else dictionary.ref,
+        baselines=compared.without_model(),
+        model=compared.with_model(lm, dictionary),
+        twin=compared.with_twin(twin),
         window_probe=kept.recall(
-            f"windows {key}", *_PROBE, lambda: probe_windows(fitted, held_out)
+            f"windows: {key}", *_PROBE, lambda: probe_windows(fitted, held_out)
         ),
-        probes=probe_layers(lm, fitted, held_out, layers),
-        twin_probes=kept.recall(
-            f"twin probes {twin_key}",
-            *_PROBES,
-            lambda: probe_layers(twin, fitted, held_out, layers),
-        ),
+        probes=_probe(lm, fitted, held_out, kept, model_key),
+        twin_probes=_probe(twin, fitted, held_out, kept, twin_key),
+        dictionary="" if dictionary is None else dictionary.ref,
     )
 
 
@@ -227,73 +203,33 @@ def random_twin(
     return LanguageModel(network, f"random twin of {lm.name}", device, precision)
 
 
-def _rank_without_model(cases: Cases, note: Note | None) -> dict[str, RetrievalScores]:
-    out = _rank(cases, by_letters(cases.database), "letters", note)
-    for k in _WORD_LENGTHS:
-        out |= _rank(cases, by_words(cases.database, k), f"{k}-mers", note)
-    return out
-
-
-def _rank_with_model(
+def _probe(
     lm: LanguageModel,
-    cases: Cases,
-    sample: Sequence[str],
-    plan: EvaluationPlan,
-    note: Note | None,
-    dictionary: Dictionary | None,
-) -> dict[str, RetrievalScores]:
-    white, _ = fit_projections(lm, sample, plan.width, plan.plain_width)
-    told = _told(f"run {lm.name}", note)
-    (arrays,), means = represent(lm, cases.database, [white], told)
-    stage = f"rank by {lm.name}"
-    out = _rank(cases, by_alignment(arrays, _NAME), stage, note)
-    out |= _rank(cases, by_means(means, _NAME), f"{stage}, means", note)
-    if dictionary is not None:
-        del arrays
-        codes = encode(lm, dictionary, cases.database, _told("encode", note))
-        out |= _rank(cases, by_alignment(codes, "codes"), "rank by codes", note)
-    return out
+    fitted: ProbeRnas,
+    held_out: ProbeRnas,
+    kept: KeptResults,
+    key: str,
+) -> list[ProbeScore]:
+    """Returns the scores of all layers' probes."""
+    layers = list(range(1, lm.config.n_layers + 1))
+    probes = LayerProbes(lm, fitted, held_out, layers)
+    return [
+        kept.recall(f"probe {layer}: {key}", *_PROBE, partial(probes.score, layer))
+        for layer in layers
+    ]
 
 
-def _rank_with_twin(
-    twin: LanguageModel,
-    cases: Cases,
-    sample: Sequence[str],
-    plan: EvaluationPlan,
-    note: Note | None,
-) -> dict[str, RetrievalScores]:
-    """Returns the scores of what the model is put to, and of fewer plain components.
-
-    The first few components of a random network are all that varies: they tell the
-    letter. Aligned as they are, they are letters by another name, and a rival.
-    """
-    projections = fit_projections(twin, sample, plan.width, plan.plain_width)
-    told = _told(f"run {twin.name}", note)
-    (white, plain), means = represent(twin, cases.database, projections, told)
-    stage = f"rank by {twin.name}"
-    out = _rank(cases, by_alignment(white, _NAME), stage, note)
-    out |= _rank(cases, by_means(means, _NAME), f"{stage}, means", note)
-    plain_name = f"{_NAME} not whitened"
-    return out | _rank(cases, by_alignment(plain, plain_name), f"{stage}, plain", note)
-
-
-def _rank(
-    cases: Cases, ranker: Ranker, stage: str, note: Note | None
-) -> dict[str, RetrievalScores]:
-    return score_rankings(cases, ranker, _told(stage, note))
-
-
-def _told(stage: str, note: Note | None) -> Callable[[int, int], None] | None:
-    return None if note is None else partial(note, stage)
-
-
-def _spread(rnas: Sequence[Rna], n: int | None) -> Sequence[Rna]:
-    return rnas if n is None else spread(rnas, n)
+def _check(dictionary: Dictionary | None, lm: LanguageModel) -> None:
+    if dictionary is not None and dictionary.identity.lm_digest != lm.digest:
+        raise IncompatibleDictionaryError(
+            dictionary.ref, "lm_digest", dictionary.identity.lm_digest, lm.digest
+        )
 
 
 def _key(data: EvaluationData, plan: EvaluationPlan) -> str:
-    """Returns what all results that need no model depend on."""
-    digest = hashlib.sha256(f"{plan} {LETTERS}".encode())
+    """Returns what all results depend on but the model."""
+    scorings = LETTERS, VECTORS, LETTERS_WITH_VECTORS
+    digest = hashlib.sha256(f"{_VERSION} {plan} {scorings}".encode())
     for path in (data.training, data.validation, data.aligned):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

@@ -10,6 +10,7 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from ribolex.errors import CorruptInputError
+from ribolex.trainer.ledger import write_whole
 
 Result = TypeVar("Result")
 _ALL = TypeAdapter(dict[str, str])
@@ -18,8 +19,8 @@ _ALL = TypeAdapter(dict[str, str])
 class KeptResults:
     """Results by a key that tells all they depend on, in a JSON file or in none.
 
-    The file is read at the start and rewritten after each addition, for one process
-    at a time.
+    The file is read at the start and rewritten whole after each addition, for one
+    process at a time: a run that is killed has kept all that it had finished.
 
     Raises:
         CorruptInputError: the file holds something else.
@@ -52,5 +53,5 @@ class KeptResults:
         if key not in self._kept:
             self._kept[key] = write(measure()).decode()
             if self._path is not None:
-                self._path.write_bytes(_ALL.dump_json(self._kept, indent=1))
+                write_whole(self._path, _ALL.dump_json(self._kept, indent=1))
         return read(self._kept[key])

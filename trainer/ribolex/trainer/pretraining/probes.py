@@ -8,6 +8,7 @@ whether structure was taught or has emerged.
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,8 @@ from ribolex.rna.local_alignment import UNKNOWN, NucleotideArrays
 _REACH = 15
 _PENALTY = 1e-3
 _STEPS = 80
+_FLAT = 1e-5
+"""Slope at which a regression's search ends."""
 _RNAS_A_PART = 256
 _STEM = list(ELEMENTS).index("S")
 
@@ -79,23 +82,40 @@ def choose_probe_rnas(
     return ProbeRnas([rna.sequence for rna in chosen], np.array(labels, np.int64))
 
 
-def probe_layers(
-    lm: LanguageModel, training: ProbeRnas, held_out: ProbeRnas, layers: Sequence[int]
-) -> list[ProbeScore]:
-    """Returns the scores of probes on layers of a model."""
-    fitted, scored = (
-        _activations(lm, part.sequences, layers) for part in (training, held_out)
-    )
-    return [
-        probe(
-            f"layer {layer}",
-            fitted[layer].astype(np.float32),
-            training.elements,
-            scored[layer].astype(np.float32),
-            held_out.elements,
+class LayerProbes:
+    """Probes of a model's layers, which the model reads all at once when asked first.
+
+    Args:
+        lm: the model.
+        training: what is fitted on.
+        held_out: what is scored on.
+        layers: those that may be asked for.
+    """
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        training: ProbeRnas,
+        held_out: ProbeRnas,
+        layers: Sequence[int],
+    ) -> None:
+        self._lm = lm
+        self._parts = training, held_out
+        self._layers = layers
+
+    def score(self, layer: int) -> ProbeScore:
+        """Returns the score of probes on one layer."""
+        (fitted, labels), (scored, true) = (
+            (inputs[layer].astype(np.float32), part.elements)
+            for inputs, part in zip(self._activations, self._parts, strict=True)
         )
-        for layer in layers
-    ]
+        return probe(f"layer {layer}", fitted, labels, scored, true)
+
+    @cached_property
+    def _activations(self) -> list[dict[int, Float16[np.ndarray, "_n d_model"]]]:
+        return [
+            _activations(self._lm, part.sequences, self._layers) for part in self._parts
+        ]
 
 
 def probe_windows(training: ProbeRnas, held_out: ProbeRnas) -> ProbeScore:
@@ -121,8 +141,10 @@ def probe(
     held_out = torch.from_numpy((scored - mean) / deviation)
     labels = torch.from_numpy(fitted_labels)
     is_paired = scored_labels == _STEM
-    paired = _regress(x, (labels == _STEM).long(), 2, held_out)
-    logits = _regress(x, labels, len(ELEMENTS), held_out)
+    basis = _basis(x)
+    x, held_out = x @ basis, held_out @ basis
+    paired = _regress(x, (labels == _STEM).long(), 2, held_out, basis)
+    logits = _regress(x, labels, len(ELEMENTS), held_out, basis)
     one_by_one = [
         auroc(logits[:, i], scored_labels == i)
         for i in range(len(ELEMENTS))
@@ -150,23 +172,40 @@ def auroc(
     return float(above / max(1, n * (len(scores) - n)))
 
 
+def _basis(x: Float[Tensor, "nucleotide width"]) -> Float[Tensor, "width width"]:
+    """Returns directions along which a regression's loss is curved nearly alike.
+
+    On them the search needs a third of the steps, and ends at the same weights.
+    """
+    curvature = x.T @ x / len(x) + 8 * _PENALTY * torch.eye(x.shape[1])
+    root = torch.linalg.cholesky(curvature.double())
+    return torch.linalg.inv(root).T.float().contiguous()
+
+
 def _regress(
     x: Float[Tensor, "nucleotide width"],
     labels: Tensor,
     n_classes: int,
     held_out: Float[Tensor, "_held_out width"],
+    basis: Float[Tensor, "width width"],
 ) -> Float32[np.ndarray, "_held_out n_classes"]:
-    """Returns held-out logits of a softmax regression with a squared penalty."""
+    """Returns held-out logits of a softmax regression with a squared penalty.
+
+    The penalty is on the weights of what was there before the change of basis.
+    """
     weights = torch.zeros(x.shape[1], n_classes, requires_grad=True)
     bias = torch.zeros(n_classes, requires_grad=True)
     optimiser = torch.optim.LBFGS(
-        [weights, bias], max_iter=_STEPS, line_search_fn="strong_wolfe"
+        [weights, bias],
+        max_iter=_STEPS,
+        tolerance_grad=_FLAT,
+        line_search_fn="strong_wolfe",
     )
 
     def step() -> Tensor:
         optimiser.zero_grad()
         loss = F.cross_entropy(torch.addmm(bias, x, weights), labels)
-        loss = loss + _PENALTY * weights.square().sum()
+        loss = loss + _PENALTY * (basis @ weights).square().sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 

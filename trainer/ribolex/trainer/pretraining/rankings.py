@@ -14,7 +14,6 @@ from jaxtyping import Float, Float32, Int64
 from scipy import sparse
 
 from ribolex.dictionary import Dictionary
-from ribolex.errors import IncompatibleDictionaryError
 from ribolex.lm import LanguageModel
 from ribolex.rna.local_alignment import (
     LETTERS,
@@ -205,17 +204,11 @@ def encode(
 ) -> NucleotideArrays:
     """Returns the database with the code of each nucleotide as its vector.
 
-    The eight strongest values, times the features' idf, scaled to length 1.
-
-    Raises:
-        IncompatibleDictionaryError: the dictionary was made for another model.
+    The eight strongest values, times the features' idf, scaled to length 1. The
+    dictionary is of this model.
     """
-    identity = dictionary.identity
-    if identity.lm_digest != lm.digest:
-        raise IncompatibleDictionaryError(
-            dictionary.ref, "lm_digest", identity.lm_digest, lm.digest
-        )
     indices, values = [], []
+    identity = dictionary.identity
     layer = identity.layer
     for start in range(0, len(database), _RNAS_A_PART):
         part = lm.activations(

@@ -10,6 +10,8 @@ nothing of models or of how a ranking is made.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int64
@@ -23,7 +25,7 @@ ALIKE = 0.60
 _SMALLEST_FAMILY = 5
 _QUERIES_A_FAMILY = 20
 _DEPTH = 100
-_QUERIES_A_PART = 32
+_QUERIES_A_PART = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +155,31 @@ def identities(rows: Sequence[str]) -> Float[np.ndarray, "row row"]:
     return out
 
 
+class Measured(NamedTuple):
+    """What a method made of one case."""
+
+    is_remote: bool
+    family: str
+    p_at_1: float
+    recall_at_10: float
+    average_precision: float
+
+
+Found = dict[str, list[Measured]]
+"""By method."""
+Recall = Callable[[str, Callable[[], Found]], Found]
+"""Returns what was found in a part of the queries, by its name, or has it found."""
+
+
+def _forget(part: str, measure: Callable[[], Found]) -> Found:
+    return measure()
+
+
 def score_rankings(
-    cases: Cases, ranker: Ranker, note: Callable[[int, int], None] | None = None
+    cases: Cases,
+    ranker: Ranker,
+    note: Callable[[int, int], None] | None = None,
+    recall: Recall = _forget,
 ) -> dict[str, RetrievalScores]:
     """Returns the scores of every method of a ranker, by its name.
 
@@ -162,23 +187,39 @@ def score_rankings(
         cases: what is asked.
         ranker: called with some queries at a time.
         note: told how many of how many queries are done.
+        recall: finds again what an earlier call has found.
     """
     queries = cases.queries
-    near = {case.query: case for case in cases.near}
-    remote = {case.query: case for case in cases.remote}
-    found: dict[str, tuple[_Sums, _Sums]] = defaultdict(lambda: (_Sums(), _Sums()))
+    found: Found = defaultdict(list)
     for start in range(0, len(queries), _QUERIES_A_PART):
         part = queries[start : start + _QUERIES_A_PART]
-        for name, scores in ranker(part).items():
-            for query, row in zip(part, scores, strict=True):
-                for sums, asked in zip(found[name], (near, remote), strict=True):
-                    if (case := asked.get(int(query))) is not None:
-                        sums.add(case.family, measure_ranking(row, case))
+        name = f"queries {start} to {start + len(part) - 1}"
+        for method, rows in recall(name, partial(_find, cases, ranker, part)).items():
+            found[method] += rows
         if note is not None:
             note(start + len(part), len(queries))
     return {
-        name: RetrievalScores(sums[0].score(), sums[1].score())
-        for name, sums in found.items()
+        method: RetrievalScores(
+            _score([row for row in rows if not row.is_remote]),
+            _score([row for row in rows if row.is_remote]),
+        )
+        for method, rows in found.items()
+    }
+
+
+def _find(cases: Cases, ranker: Ranker, part: Int64[np.ndarray, " query"]) -> Found:
+    """Returns what every method of a ranker made of some queries' cases."""
+    asked: dict[int, list[tuple[bool, Case]]] = defaultdict(list)
+    for is_remote, several in ((False, cases.near), (True, cases.remote)):
+        for case in several:
+            asked[case.query].append((is_remote, case))
+    return {
+        method: [
+            Measured(is_remote, case.family, *measure_ranking(row, case))
+            for query, row in zip(part.tolist(), scores, strict=True)
+            for is_remote, case in asked[query]
+        ]
+        for method, scores in ranker(part).items()
     }
 
 
@@ -199,22 +240,18 @@ def measure_ranking(
     )
 
 
-class _Sums:
-    """Measures of queries by family, being gathered."""
-
-    def __init__(self) -> None:
-        self._by_family: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
-
-    def add(self, family: str, measures: tuple[float, float, float]) -> None:
-        self._by_family[family].append(measures)
-
-    def score(self) -> RetrievalScore:
-        means = [np.mean(queries, axis=0) for queries in self._by_family.values()]
-        p, recall, precision = np.mean(means, axis=0) if means else (np.nan,) * 3
-        n_queries = sum(map(len, self._by_family.values()))
-        return RetrievalScore(
-            float(p), float(recall), float(precision), n_queries, len(means)
-        )
+def _score(rows: Iterable[Measured]) -> RetrievalScore:
+    """Returns the means over families of means over their queries."""
+    families: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
+    for row in rows:
+        measures = row.p_at_1, row.recall_at_10, row.average_precision
+        families[row.family].append(measures)
+    means = [np.mean(queries, axis=0) for queries in families.values()]
+    p, recall, precision = np.mean(means, axis=0) if means else (np.nan,) * 3
+    n_queries = sum(map(len, families.values()))
+    return RetrievalScore(
+        float(p), float(recall), float(precision), n_queries, len(means)
+    )
 
 
 def _families(
