@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.error import HTTPError, URLError
@@ -32,6 +33,8 @@ _T = TypeVar("_T")
 _STALL_S = 30.0
 _WAITS_S = (1.0, 2.0, 4.0, 8.0)
 """Between attempts that brought nothing new; then it is given up."""
+_LONGEST_WAIT_S = 300.0
+"""That a host may ask for; where it asks for more it is given up at once."""
 _CHUNK_BYTES = 1 << 20
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 _AGENT = "ribolex (RNA feature dictionary)"
@@ -50,7 +53,15 @@ class Remote:
 
 
 class _BreakError(Exception):
-    """Raised inside when an attempt failed in a way that may pass."""
+    """Raised inside when an attempt failed in a way that may pass.
+
+    Attributes:
+        wait_s: How long the host asks to be left alone.
+    """
+
+    def __init__(self, text: str, wait_s: float = 0.0) -> None:
+        super().__init__(text)
+        self.wait_s = wait_s
 
 
 def fetch(
@@ -98,7 +109,7 @@ def _receive_all(
                 if part.size:
                     message += f". {part.size:,} bytes are kept: run it again to go on"
                 raise DownloadError(remote.url, message) from error
-            sleep(_WAITS_S[max(failures - 1, 0)])
+            sleep(max(_WAITS_S[max(failures - 1, 0)], error.wait_s))
     return None
 
 
@@ -131,8 +142,8 @@ def with_patience(
     for wait_s in _WAITS_S:
         try:
             return ask()
-        except _BreakError:
-            sleep(wait_s)
+        except _BreakError as error:
+            sleep(max(wait_s, error.wait_s))
     try:
         return ask()
     except _BreakError as error:
@@ -201,7 +212,11 @@ def _told(url: str, *, is_first: bool) -> Iterator[None]:
         error.close()
         text = f"the host answers {error.code} {error.reason}"
         if error.code in _PASSING:
-            raise _BreakError(text) from error
+            wait_s = _asked_wait(error.headers.get("Retry-After", ""))
+            if wait_s > _LONGEST_WAIT_S:
+                message = f"{text} and asks to come back in {wait_s / 60:,.0f} minutes"
+                raise DownloadError(url, message) from error
+            raise _BreakError(text, wait_s) from error
         if error.code in (404, 410):
             text += ": it has no such file; try another --source"
         raise DownloadError(url, text) from error
@@ -216,6 +231,16 @@ def _told(url: str, *, is_first: bool) -> Iterator[None]:
             message = f"the host cannot be reached ({text}); {_OFFLINE}"
             raise DownloadError(url, message) from error
         raise _BreakError(f"the connection broke ({text})") from error
+
+
+def _asked_wait(retry_after: str) -> float:
+    """Returns the seconds that a header asks for: a number, or a date to come."""
+    if retry_after.isdecimal():
+        return float(retry_after)
+    try:
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 def _receive(remote: Remote, part: "_Part", on_progress: Progress) -> None:

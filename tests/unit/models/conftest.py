@@ -39,6 +39,7 @@ class Publisher(http.server.ThreadingHTTPServer):
         self.faults: list[str] = []
         self.asked: list[Asked] = []
         self.meta_faults: list[int] = []
+        self.retry_after = ""
         self.official = OFFICIAL.read_bytes()
         self.multimolecule = MULTIMOLECULE.read_bytes()
         self.etag = '"one"'
@@ -54,6 +55,11 @@ class _Answer(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         pass
+
+    def end_headers(self) -> None:
+        if self.server.retry_after:
+            self.send_header("Retry-After", self.server.retry_after)
+        super().end_headers()
 
     def do_HEAD(self) -> None:
         if self.server.meta_faults:

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from email.utils import formatdate
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,45 @@ def test_passing_errors_of_the_host_are_waited_out(publisher: Publisher) -> None
     waits = Waits()
     assert pull(NAME, sleep=waits).origin.weights_digest == DIGEST
     assert waits.waited == [1.0, 2.0, 1.0, 2.0]
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_host_is_left_alone_for_as_long_as_it_asks(publisher: Publisher) -> None:
+    publisher.meta_faults, publisher.faults = [429], ["503"]
+    publisher.retry_after = "7"
+    waits = Waits()
+    assert pull(NAME, sleep=waits).origin.weights_digest == DIGEST
+    assert waits.waited == [7.0, 7.0]
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("header", ["soon", "-1", "Thu, 01 Jan 1970 00:00:00 GMT"])
+def test_a_wait_that_says_nothing_is_ours(publisher: Publisher, header: str) -> None:
+    publisher.meta_faults, publisher.retry_after = [503], header
+    waits = Waits()
+    pull(NAME, sleep=waits)
+    assert waits.waited == [1.0]
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_date_to_come_back_at_is_waited_for(publisher: Publisher) -> None:
+    publisher.meta_faults = [503]
+    publisher.retry_after = formatdate(time.time() + 60, usegmt=True)
+    waits = Waits()
+    pull(NAME, sleep=waits)
+    assert 50 < waits.waited[0] <= 60
+
+
+@pytest.mark.parametrize("source", ["official", "multimolecule"])
+@pytest.mark.usefixtures("cache")
+def test_a_host_that_asks_for_an_hour_is_given_up_at_once(
+    publisher: Publisher, source: str
+) -> None:
+    publisher.meta_faults, publisher.retry_after = [429], "3600"
+    waits = Waits()
+    with pytest.raises(DownloadError, match="429.*come back in 60 minutes"):
+        pull(NAME, source, sleep=waits)
+    assert waits.waited == []
 
 
 def test_a_host_that_stays_broken_is_given_up_and_the_part_kept(

@@ -12,10 +12,11 @@ from typer.testing import CliRunner, Result
 
 from ribolex.errors import CorruptInputError
 from ribolex.lm import LanguageModel
-from ribolex.rna import Rna, write_rnas
+from ribolex.rna import Rna, read_alignment_rows, read_rnas, write_rnas
 from ribolex.trainer.cli import register
 from ribolex.trainer.pretraining.breakdown import LetterRow, break_down
 from ribolex.trainer.pretraining.evaluation import (
+    EvaluationData,
     LmScores,
     random_twin,
     read_scores,
@@ -24,7 +25,12 @@ from ribolex.trainer.pretraining.evaluation import (
 from ribolex.trainer.pretraining.kept import KeptResults
 from ribolex.trainer.pretraining.probes import ProbeScore
 from ribolex.trainer.pretraining.report import put_on_card, render
-from ribolex.trainer.pretraining.retrieval import RetrievalScore, RetrievalScores
+from ribolex.trainer.pretraining.retrieval import (
+    CasePlan,
+    RetrievalScore,
+    RetrievalScores,
+    build_cases,
+)
 
 STRUCTURE = "..(((((......)))))..(((((......)))))...."
 
@@ -61,10 +67,14 @@ def tables(tmp_path: Path) -> list[str]:
     ]
 
 
-def score_lm(model: Path, *arguments: str) -> Result:
+def run(*arguments: str) -> Result:
     app = typer.Typer()
     register(app)
-    return CliRunner().invoke(app, ["score-lm", str(model), *arguments])
+    return CliRunner().invoke(app, list(arguments))
+
+
+def score_lm(model: Path, *arguments: str) -> Result:
+    return run("score-lm", str(model), *arguments)
 
 
 def model_copy(tiny_model: Path, folder: Path) -> Path:
@@ -99,8 +109,11 @@ def test_command_measures_everything_and_puts_it_on_the_card(
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_quick_run_leaves_the_card_alone_and_finds_baselines_again(
-    tiny_model: Path, tables: list[str], tmp_path: Path
+def test_finished_parts_are_found_again_and_no_model_reads_anything(
+    tiny_model: Path,
+    tables: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model = model_copy(tiny_model, tmp_path / "model")
     kept = tmp_path / "kept.json"
@@ -111,8 +124,52 @@ def test_quick_run_leaves_the_card_alone_and_finds_baselines_again(
     assert "near, 5 of 5 families" in " ".join(first.stdout.split())
     assert (model / "README.md").read_text() == "# A model\n\nAll about it.\n"
     results = kept.read_bytes()
+    for name in ("activations", "logits"):
+        monkeypatch.delattr(LanguageModel, name)
     assert score_lm(model, *arguments).stdout == first.stdout
     assert kept.read_bytes() == results
+
+
+def test_a_corpus_gives_the_part_that_is_measured_on(
+    tables: list[str], tmp_path: Path
+) -> None:
+    seed = tmp_path / "x.sto"
+    rnas = list(read_rnas(Path(tables[1]))) + list(read_rnas(Path(tables[3])))
+    families: dict[str, str] = {}
+    for rna in rnas:
+        family = rna.metadata["family_acc"]
+        families.setdefault(family, f"# STOCKHOLM 1.0\n#=GF AC {family}\n")
+        families[family] += f"{rna.name} {rna.sequence}\n"
+    seed.write_text("".join(f"{text}//\n" for text in families.values()))
+    shares = ["--validation", "0.3", "--test", "0.3"]
+    built = run("corpus", "build", str(seed), "--out", str(tmp_path / "c"), *shares)
+    assert built.exit_code == 0, built.output
+    data = EvaluationData.of_corpus(tmp_path / "c", "test")
+    cases = build_cases(
+        read_rnas(data.training),
+        read_rnas(data.validation),
+        read_alignment_rows(data.aligned),
+        CasePlan(),
+    )
+    asked = {case.family for case in cases.near}
+    assert asked == {rna.metadata["family_acc"] for rna in read_rnas(data.validation)}
+    assert data.validation.name == "test.tsv.gz"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ([], "either --corpus, or"),
+        (["--corpus", "c", "--training", "t"], "either --corpus, or"),
+        (["--corpus", "c", "--part", "train"], "expected validation or test"),
+    ],
+)
+def test_what_is_measured_on_is_given_once(
+    options: list[str], told: str, tmp_path: Path
+) -> None:
+    refused = score_lm(tmp_path, *options)
+    assert refused.exit_code == 2
+    assert told in " ".join(refused.output.replace("│", "").split())
 
 
 def test_kept_results_are_measured_once(tmp_path: Path) -> None:

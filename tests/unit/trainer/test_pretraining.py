@@ -16,12 +16,15 @@ from typing import TextIO
 import numpy as np
 import pytest
 import torch
+import typer
+from typer.testing import CliRunner, Result
 
 from ribolex.errors import InvalidRequestError
 from ribolex.lm import LmConfig, load_lm
 from ribolex.lm.weights import digest_network
-from ribolex.rna import AlignmentRow, Rna, write_rnas
+from ribolex.rna import AlignmentRow, Rna, read_rnas, write_rnas
 from ribolex.rna.alphabet import CLS, EOS, MASK
+from ribolex.trainer.cli import register
 from ribolex.trainer.pretraining.batches import BatchPlan, BatchSource
 from ribolex.trainer.pretraining.card import write_model
 from ribolex.trainer.pretraining.corpus import FramedRnas
@@ -262,6 +265,81 @@ def test_written_model_opens_and_its_card_states_what_was_measured(
     card = (tmp_path / "run/tiny/README.md").read_text()
     assert lm.digest in card
     assert f"| tiny, all masked | {scores.lm_masked.cross_entropy:.3f} |" in card
+    assert "Of the 4 families of the validation RNAs, 4 are\n" in card
     assert (tmp_path / "run/tiny/families.txt").read_text().split() == [
         "RF0", "RF1", "RF2", "RF3",
     ]  # fmt: skip
+
+
+def rows_as_stockholm(path: Path) -> Path:
+    """Writes the random families as a file of Rfam's kind."""
+    families: dict[str, list[str]] = {}
+    for row in random_rows(n_families=12):
+        line = f"{row.family_acc}_{row.name} {row.aligned}"
+        families.setdefault(row.family_acc, []).append(line)
+    texts = [
+        "\n".join(["# STOCKHOLM 1.0", f"#=GF AC {family}", *lines, "//", ""])
+        for family, lines in families.items()
+    ]
+    path.write_text("".join(texts))
+    return path
+
+
+def trainer(*arguments: str) -> Result:
+    app = typer.Typer()
+    register(app)
+    return CliRunner().invoke(app, list(arguments))
+
+
+SMALL = [
+    *("--d-model", "24", "--n-layers", "2", "--n-heads", "2"),
+    *("--batch-tokens", "256", "--total-tokens", "600", "--checkpoint-steps", "5"),
+]
+
+
+def test_a_corpus_is_pretrained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    corpus = str(tmp_path / "corpus")
+    options = ["--out", corpus, "--validation", "0.3", "--test", "0"]
+    built = trainer(
+        "corpus", "build", str(rows_as_stockholm(tmp_path / "x.sto")), *options
+    )
+    assert built.exit_code == 0, built.output
+    run = ["--corpus", corpus, "--out", str(tmp_path / "run"), "--name", "tiny"]
+    done = trainer("pretrain", *run, *SMALL)
+    assert done.exit_code == 0, done.output
+    trained_on = (tmp_path / "run/tiny/families.txt").read_text().split()
+    in_train = {
+        rna.metadata["family_acc"]
+        for rna in read_rnas(tmp_path / "corpus/train.tsv.gz")
+    }
+    assert set(trained_on) == in_train
+    card = (tmp_path / "run/tiny/README.md").read_text()
+    assert f"Of the {12 - len(in_train)} families of the validation RNAs, 0 are" in card
+    assert "| `train.aligned.tsv.gz` |" in card
+
+
+def test_a_corpus_without_alignments_says_what_to_build(tmp_path: Path) -> None:
+    write_rnas(
+        tmp_path / "x.tsv",
+        [
+            Rna(f"r{i}", "ACGU" * 5 + "ACGU"[i % 4] * i, None, {"family_acc": f"RF{i}"})
+            for i in range(20)
+        ],
+    )
+    corpus = str(tmp_path / "corpus")
+    built = trainer("corpus", "build", str(tmp_path / "x.tsv"), "--out", corpus)
+    assert built.exit_code == 0, built.output
+    with pytest.raises(InvalidRequestError, match=r"no alignment rows.*Stockholm"):
+        PretrainingData.of_corpus(Path(corpus))
+
+
+@pytest.mark.parametrize(
+    "options", [[], ["--corpus", "c", "--rnas", "r"], ["--rnas", "r", "--aligned", "a"]]
+)
+def test_either_a_corpus_or_all_tables_are_given(options: list[str]) -> None:
+    refused = trainer("pretrain", *options, "--out", "run")
+    assert refused.exit_code == 2
+    assert "either --corpus, or" in " ".join(refused.output.replace("│", "").split())

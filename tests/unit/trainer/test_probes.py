@@ -2,10 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
+from scipy.optimize import minimize
+from scipy.special import logsumexp
 
 from ribolex.lm import LanguageModel
 from ribolex.rna import Rna
 from ribolex.rna.elements import ELEMENTS
+from ribolex.trainer.pretraining import probes
 from ribolex.trainer.pretraining.probes import (
     LayerProbes,
     auroc,
@@ -43,6 +47,27 @@ def test_scale_and_offset_of_inputs_do_not_matter() -> None:
     plain = probe("x", x, labels, x, labels)
     scaled = probe("x", 100 * x + 7, labels, 100 * x + 7, labels)
     assert scaled.paired_auroc == pytest.approx(plain.paired_auroc, abs=1e-3)
+
+
+def test_change_of_basis_leaves_the_best_weights_alone() -> None:
+    labels, x = labels_and_noise(0, 500)
+    x = x[:, :4] @ np.random.default_rng(2).normal(size=(4, 4)).astype(np.float32)
+    inputs, targets = torch.from_numpy(x), torch.from_numpy(labels)
+    basis = probes._basis(inputs)
+    found = probes._regress(inputs @ basis, targets, 7, inputs @ basis, basis)
+
+    def loss(flat: np.ndarray) -> float:
+        weights, bias = flat[:28].reshape(4, 7), flat[28:]
+        logits = x @ weights + bias
+        chosen = logits[np.arange(500), labels]
+        fit = (logsumexp(logits, axis=1) - chosen).mean()
+        return float(fit + probes._PENALTY * (weights**2).sum())
+
+    best = minimize(loss, np.zeros(35)).x
+    expected = x @ best[:28].reshape(4, 7) + best[28:]
+    found -= found.mean(axis=1, keepdims=True)
+    expected -= expected.mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(found, expected, atol=5e-3)
 
 
 def test_auroc_counts_pairs_and_ties_half() -> None:
@@ -85,7 +110,7 @@ def test_windows_see_neighbours_and_not_the_next_rna() -> None:
 def test_every_layer_is_probed(lm: LanguageModel) -> None:
     chosen = choose_probe_rnas([hairpin(f, i) for f in range(4) for i in range(9)], 500)
     layers = list(range(1, lm.config.n_layers + 1))
-    probes = LayerProbes(lm, chosen, chosen, layers)
-    scores = [probes.score(layer) for layer in layers]
+    of_layers = LayerProbes(lm, chosen, chosen, layers)
+    scores = [of_layers.score(layer) for layer in layers]
     assert [score.features for score in scores] == [f"layer {n}" for n in layers]
     assert all(0 <= score.paired_auroc <= 1 for score in scores)

@@ -1,11 +1,14 @@
 """Near and remote cases: who is asked, who is taken out, and how hits are counted."""
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 import pytest
 
 from ribolex.errors import CorruptInputError
 from ribolex.lm import LanguageModel
 from ribolex.rna import AlignmentRow, Rna
+from ribolex.trainer.pretraining import retrieval
 from ribolex.trainer.pretraining.rankings import (
     by_alignment,
     by_letters,
@@ -18,6 +21,7 @@ from ribolex.trainer.pretraining.retrieval import (
     Case,
     CasePlan,
     Cases,
+    Found,
     build_cases,
     identities,
     measure_ranking,
@@ -167,6 +171,35 @@ def test_families_count_alike_however_many_queries_they_have() -> None:
     assert scores.near.p_at_1 == pytest.approx(0.5)
     assert (scores.near.n_queries, scores.near.n_families) == (4, 2)
     assert scores.remote.p_at_1 == 0
+
+
+def test_a_scan_that_was_stopped_goes_on_where_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(retrieval, "_QUERIES_A_PART", 5)
+    cases = relatives_and_strangers()
+    letters = by_letters(cases.database)
+    kept: dict[str, Found] = {}
+    asked: list[int] = []
+
+    def recall(part: str, measure: Callable[[], Found]) -> Found:
+        if part not in kept:
+            kept[part] = measure()
+        return kept[part]
+
+    def rank(queries: np.ndarray) -> Mapping[str, np.ndarray]:
+        if len(asked) == stop_at:
+            raise KeyboardInterrupt
+        asked.extend(queries.tolist())
+        return letters(queries)
+
+    stop_at = 10
+    with pytest.raises(KeyboardInterrupt):
+        score_rankings(cases, rank, None, recall)
+    stop_at = -1
+    scores = score_rankings(cases, rank, None, recall)
+    assert asked == cases.queries.tolist()
+    assert scores == score_rankings(cases, letters)
 
 
 def relatives_and_strangers(n_members: int = 6) -> Cases:

@@ -9,20 +9,35 @@ import typer
 
 
 def pretrain(
-    rnas: Annotated[
-        list[Path],
-        typer.Option(help="Table of RNAs (.tsv, .tsv.gz); may be given several times."),
-    ],
-    aligned: Annotated[
-        Path, typer.Option(help="Table of alignment rows: family_acc, name, aligned.")
-    ],
-    validation: Annotated[
-        Path, typer.Option(help="Table of RNAs of other families, scored as it goes.")
-    ],
     out: Annotated[
         Path,
         typer.Option(help="Folder of checkpoint, log and model; a run in it goes on."),
     ],
+    corpus: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that `ribolex corpus build` made, of files with alignments."
+        ),
+    ] = None,
+    rnas: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Without --corpus: table of RNAs (.tsv, .tsv.gz); may be given "
+            "several times."
+        ),
+    ] = None,
+    aligned: Annotated[
+        Path | None,
+        typer.Option(
+            help="Without --corpus: table of alignment rows: family_acc, name, aligned."
+        ),
+    ] = None,
+    validation: Annotated[
+        Path | None,
+        typer.Option(
+            help="Without --corpus: table of RNAs of other families, scored as it goes."
+        ),
+    ] = None,
     total_tokens: Annotated[
         int, typer.Option(help="Tokens to see; the learning rate falls towards it.")
     ] = 50_000_000,
@@ -62,7 +77,7 @@ def pretrain(
         str, typer.Option(help="Name of the model and its folder.")
     ] = "model",
 ) -> None:
-    """Train a language model on tables of RNAs.
+    """Train a language model on a corpus, or on tables of RNAs.
 
     Hidden letters, alignment contrast between relatives, and, where the tables give
     structures, which nucleotides pair and with which.
@@ -80,6 +95,14 @@ def pretrain(
         write_model,
     )
 
+    if corpus and not (rnas or aligned or validation):
+        data = PretrainingData.of_corpus(corpus)
+    elif rnas and aligned and validation and not corpus:
+        data = PretrainingData(rnas, aligned, validation)
+    else:
+        raise typer.BadParameter(
+            "give either --corpus, or --rnas, --aligned and --validation"
+        )
     logging.basicConfig(level=logging.INFO)
     plan = PretrainingPlan(
         model=LmConfig.of_width(d_model, n_layers, n_heads),
@@ -93,7 +116,6 @@ def pretrain(
         seed=seed,
         device=device,
     )
-    data = PretrainingData(rnas, aligned, validation)
     launch(plan, data, out, processes=processes, stop_at=time.time() + minutes * 60)
     scores = write_model(out, plan, data, name)
     typer.echo(

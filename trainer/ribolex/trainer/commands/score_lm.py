@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.console import Console
@@ -15,17 +15,36 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+if TYPE_CHECKING:
+    from ribolex.trainer.corpus import Part
+    from ribolex.trainer.pretraining.evaluation import EvaluationData
+
 
 def score_lm(
     model: Annotated[Path, typer.Argument(help="Folder of a model.")],
-    training: Annotated[Path, typer.Option(help="Table of RNAs of training families.")],
+    corpus: Annotated[
+        Path | None,
+        typer.Option(help="Folder that `ribolex corpus build` made."),
+    ] = None,
+    part: Annotated[
+        str, typer.Option(help="Of the corpus, to measure on: validation or test.")
+    ] = "validation",
+    training: Annotated[
+        Path | None,
+        typer.Option(help="Without --corpus: table of RNAs of training families."),
+    ] = None,
     validation: Annotated[
-        Path, typer.Option(help="Table of RNAs of families that it never saw.")
-    ],
+        Path | None,
+        typer.Option(
+            help="Without --corpus: table of RNAs of families that it never saw."
+        ),
+    ] = None,
     aligned: Annotated[
-        Path,
-        typer.Option(help="Alignment rows of the validation families."),
-    ],
+        Path | None,
+        typer.Option(
+            help="Without --corpus: alignment rows of the validation families."
+        ),
+    ] = None,
     dictionary: Annotated[
         Path | None,
         typer.Option(
@@ -71,7 +90,6 @@ def score_lm(
     from ribolex.trainer.pretraining.evaluation import (
         QUICK,
         SCORES_FILE,
-        EvaluationData,
         EvaluationPlan,
         evaluate_lm,
         random_twin,
@@ -80,6 +98,7 @@ def score_lm(
     from ribolex.trainer.pretraining.kept import KeptResults
     from ribolex.trainer.pretraining.report import put_on_card, render
 
+    data = _data(corpus, part, training, validation, aligned)
     plan = QUICK if quick else EvaluationPlan()
     cases = replace(
         plan.cases,
@@ -106,7 +125,7 @@ def score_lm(
         scores = evaluate_lm(
             lm,
             random_twin(lm, device=device, precision=precision),
-            EvaluationData(training, validation, aligned),
+            data,
             replace(plan, cases=cases),
             KeptResults(keep),
             None if dictionary is None else load_dictionary(dictionary),
@@ -117,3 +136,23 @@ def score_lm(
     if not quick:
         write_scores(model / SCORES_FILE, scores)
         put_on_card(model / CARD_FILE, text)
+
+
+def _data(
+    corpus: Path | None,
+    part: str,
+    training: Path | None,
+    validation: Path | None,
+    aligned: Path | None,
+) -> "EvaluationData":
+    from ribolex.trainer.pretraining.evaluation import EvaluationData
+
+    if part not in ("validation", "test"):
+        raise typer.BadParameter(f"--part {part}, expected validation or test")
+    if corpus and not (training or validation or aligned):
+        return EvaluationData.of_corpus(corpus, cast("Part", part))
+    if training and validation and aligned and not corpus:
+        return EvaluationData(training, validation, aligned)
+    raise typer.BadParameter(
+        "give either --corpus, or --training, --validation and --aligned"
+    )

@@ -11,13 +11,14 @@ from ribolex.trainer.corpus.choice import choose, digest, family_of, read_corpus
 from ribolex.trainer.corpus.folder import Corpus, open_corpus
 from ribolex.trainer.corpus.gather import CorpusOptions
 from ribolex.trainer.corpus.manifest import CorpusManifest
-from ribolex.trainer.corpus.split import PARTS, Shares, group_of, part_of
+from ribolex.trainer.corpus.split import PARTS, Part, Shares, group_of, part_of
 
 __all__ = [
     "PARTS",
     "Corpus",
     "CorpusManifest",
     "CorpusOptions",
+    "Part",
     "Shares",
     "build_corpus",
     "choose",

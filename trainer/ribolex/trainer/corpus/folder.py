@@ -38,6 +38,33 @@ class Corpus:
         record = self.manifest.parts[part].aligned
         return None if record is None else self.folder / record.name
 
+    def needed_table(self, part: Part) -> Path:
+        """Returns the table of a part's RNAs.
+
+        Raises:
+            InvalidRequestError: it holds none.
+        """
+        if not self.manifest.parts[part].n_rnas:
+            raise InvalidRequestError(
+                "corpus", f"{self.folder} holds no RNA of {part}, expected some"
+            )
+        return self.table(part)
+
+    def needed_aligned(self, part: Part) -> Path:
+        """Returns the table of a part's alignment rows.
+
+        Raises:
+            InvalidRequestError: there are none.
+        """
+        aligned = self.aligned(part)
+        if aligned is None:
+            raise InvalidRequestError(
+                "corpus",
+                f"{self.folder} holds no alignment rows of {part}: build it of "
+                "Stockholm files too, whose alignments it keeps",
+            )
+        return aligned
+
 
 def open_corpus(folder: Path) -> Corpus:
     """Returns the corpus in a folder after checking every byte of it.

@@ -18,6 +18,7 @@ from ribolex.errors import IncompatibleDictionaryError
 from ribolex.lm import LanguageModel, Precision
 from ribolex.rna import read_alignment_rows, read_rnas
 from ribolex.rna.local_alignment import LETTERS, LETTERS_WITH_VECTORS, VECTORS
+from ribolex.trainer.corpus import Part, open_corpus
 from ribolex.trainer.pretraining.breakdown import LetterRow, break_down
 from ribolex.trainer.pretraining.kept import KeptResults
 from ribolex.trainer.pretraining.launch import spread
@@ -51,6 +52,21 @@ class EvaluationData:
     """RNAs of families that the model never saw."""
     aligned: Path
     """Alignment rows of the validation families."""
+
+    @classmethod
+    def of_corpus(cls, folder: Path, part: Part) -> "EvaluationData":
+        """Returns the files of a corpus, one of whose parts is measured on.
+
+        Raises:
+            CorruptArtefactError: the corpus is not what was written.
+            InvalidRequestError: it lacks RNAs, or the alignment rows of the part.
+        """
+        corpus = open_corpus(folder)
+        return cls(
+            corpus.needed_table("train"),
+            corpus.needed_table(part),
+            corpus.needed_aligned(part),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from ribolex.disk import write_whole
 from ribolex.errors import CorruptInputError
-from ribolex.trainer.ledger import write_whole
 
 Result = TypeVar("Result")
 _ALL = TypeAdapter(dict[str, str])

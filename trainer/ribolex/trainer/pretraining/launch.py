@@ -19,6 +19,7 @@ from torch.multiprocessing.spawn import spawn
 from ribolex.errors import InvalidRequestError
 from ribolex.lm import MAX_NUCLEOTIDES, LanguageModel
 from ribolex.rna import Rna, read_alignment_rows, read_rnas
+from ribolex.trainer.corpus import open_corpus
 from ribolex.trainer.pretraining.corpus import FramedRnas
 from ribolex.trainer.pretraining.loop import Pretraining, PretrainingPlan
 from ribolex.trainer.pretraining.scores import choose_letters, score_lm, spoil
@@ -36,6 +37,21 @@ class PretrainingData:
     """Table of alignment rows for pair batches."""
     validation: Path
     """Table of RNAs of other families, scored at every checkpoint."""
+
+    @classmethod
+    def of_corpus(cls, folder: Path) -> "PretrainingData":
+        """Returns the files of a corpus: train to learn from, validation to score.
+
+        Raises:
+            CorruptArtefactError: the corpus is not what was written.
+            InvalidRequestError: it lacks RNAs, or the alignment rows of train.
+        """
+        corpus = open_corpus(folder)
+        return cls(
+            [corpus.needed_table("train")],
+            corpus.needed_aligned("train"),
+            corpus.needed_table("validation"),
+        )
 
 
 def launch(

@@ -179,7 +179,8 @@ def _basis(x: Float[Tensor, "nucleotide width"]) -> Float[Tensor, "width width"]
     """
     curvature = x.T @ x / len(x) + 8 * _PENALTY * torch.eye(x.shape[1])
     root = torch.linalg.cholesky(curvature.double())
-    return torch.linalg.inv(root).T.float().contiguous()
+    basis: Tensor = torch.linalg.inv(root).T.float().contiguous()
+    return basis
 
 
 def _regress(
