@@ -43,7 +43,7 @@ def run(running_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def name(run: Run, running_server: str) -> Iterator[str]:
     """Gives a collection of the test's own with the RNAs of rnas.fasta."""
     name = f"cli-{uuid.uuid4().hex}"
-    assert run("add", name, "rnas.fasta") == 0
+    assert run("add", "rnas.fasta", "-c", name) == 0
     yield name
     with Client(running_server) as client:
         client.delete_collection(name)
@@ -195,8 +195,8 @@ def test_gaps_are_taken_out_on_request_by_every_command(
         ["encode", "gaps.fasta", "-o", "x.npz"],
         ["embed", "gaps.fasta", "-o", "x.npz"],
         ["embed", "gaps.fasta", "-o", "x.npz", *local],
-        ["add", name, "gaps.fasta"],
-        ["search", name, "gaps.fasta"],
+        ["add", "gaps.fasta", "-c", name],
+        ["search", "gaps.fasta", "-c", name],
     ):
         assert run(*arguments) == 1
         assert "'-' at position 4 is not an RNA letter" in capsys.readouterr().err
@@ -206,7 +206,7 @@ def test_gaps_are_taken_out_on_request_by_every_command(
 def test_add_makes_a_collection_and_then_replaces(
     run: Run, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("add", name, "rnas.fasta") == 0
+    assert run("add", "rnas.fasta", "-c", name) == 0
     expected = f"{name}: 0 added, 3 replaced, 0 refused; 3 RNAs in all\n"
     assert capsys.readouterr().out.endswith(expected)
 
@@ -216,7 +216,7 @@ def test_add_reads_labels_from_a_table(
 ) -> None:
     table = "name\tsequence\tstructure\tfamily\nd\tGGGAAACCC\t(((...)))\thairpin\n"
     Path("rnas.tsv").write_text(table)
-    assert run("add", name, "rnas.tsv") == 0
+    assert run("add", "rnas.tsv", "-c", name) == 0
     with Client(running_server) as client:
         stored = client.get_rna(name, "d").rna
     assert (stored.structure, stored.metadata) == ("(((...)))", {"family": "hairpin"})
@@ -226,11 +226,11 @@ def test_add_stores_the_others_beside_a_refused_rna(
     run: Run, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("more.fasta").write_text(">x\nACGUU\n>bad\nAXGU\n")
-    assert run("add", name, "more.fasta") == 1
+    assert run("add", "more.fasta", "-c", name) == 1
     captured = capsys.readouterr()
     assert "1 added, 0 replaced, 1 refused; 4 RNAs in all" in captured.out
     assert "refused: bad: 'X' at position 2" in captured.err
-    assert run("add", name, "more.fasta", "--skip-rejected") == 0
+    assert run("add", "more.fasta", "-c", name, "--skip-rejected") == 0
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_add_refuses_a_collection_that_was_made_otherwise(
     option: list[str],
     message: str,
 ) -> None:
-    assert run("add", name, "rnas.fasta", *option) == 1
+    assert run("add", "rnas.fasta", "-c", name, *option) == 1
     assert message in capsys.readouterr().err
 
 
@@ -255,9 +255,11 @@ def test_search_prints_hits_for_each_query(
     run: Run, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     capsys.readouterr()
-    assert run("search", name, "rnas.fasta", "--top-k", "1", "--features", "1") == 0
+    assert run("search", "rnas.fasta", "-c", name, "--top", "1", "--features", "1") == 0
     lines = capsys.readouterr().out.splitlines()
-    queries = [line.split()[0] for line in lines if "among 3 RNAs, by tiny@1" in line]
+    queries = [
+        line.split()[0] for line in lines if "among 3 RNAs, fast, by tiny@1" in line
+    ]
     hits = [line.split()[1:3] for line in lines if line.startswith("1 ")]
     assert queries == ["a", "b", "c"]
     assert hits == [["1.000", "a"], ["1.000", "b"], ["1.000", "c"]]
@@ -268,7 +270,7 @@ def test_search_as_json_counts_from_zero(
     run: Run, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     capsys.readouterr()
-    assert run("search", name, "--rna", "b", "--json") == 0
+    assert run("search", "-c", name, "--rna", "b", "--json") == 0
     answer = json.loads(capsys.readouterr().out)
     assert (answer["query"], answer["collection"]) == ("b", name)
     assert sorted(hit["rna"]["name"] for hit in answer["hits"]) == ["a", "c"]
@@ -279,8 +281,8 @@ def test_search_names_the_query_at_fault(
     run: Run, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("bad.fasta").write_text(">odd one\nAXGU\n")
-    assert run("search", name, "bad.fasta") == 1
-    assert "ribolex: odd: " in capsys.readouterr().err
+    assert run("search", "bad.fasta", "-c", name) == 1
+    assert "refused: odd: 'X' at position 2" in capsys.readouterr().err
 
 
 def test_feature_prints_its_card_and_its_json(

@@ -50,6 +50,16 @@ from ribolex.client.errors import (
     TimedOutError,
 )
 from ribolex.client.fasta import FastaRecord, read_fasta
+from ribolex.client.hits import (
+    Aligned,
+    Alignment,
+    Between,
+    Hit,
+    Hits,
+    NoneOf,
+    SharedFeature,
+    Step,
+)
 from ribolex.client.npz import CodesWriter
 from ribolex.client.records import (
     Collection,
@@ -62,19 +72,21 @@ from ribolex.client.records import (
     Feature,
     FeatureCard,
     FeatureExample,
-    Hit,
-    Hits,
     Moved,
     NearestFeature,
     Rejection,
     Rna,
-    SharedFeature,
     StoredRna,
     Timing,
     UpsertReport,
 )
 
 __all__ = [
+    "Aligned",
+    "Alignment",
+    "Between",
+    "NoneOf",
+    "Step",
     "AlreadyExistsError",
     "AsyncClient",
     "CancelledError",

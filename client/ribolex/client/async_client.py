@@ -17,8 +17,9 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import aclosing
+from typing import Any
 
-from ribolex.client import convert, records
+from ribolex.client import convert, hits, records
 from ribolex.client.ask import Ask, awaited, awaited_pages
 from ribolex.client.async_stream import answers_in_order, in_batches
 from ribolex.client.client import Client
@@ -36,8 +37,9 @@ from ribolex.client.encoder import (
     wait_s,
 )
 from ribolex.client.errors import OverloadedError
+from ribolex.client.search import N_AHEAD, How, accepted, query_request
 from ribolex.client.status import translated
-from ribolex.v1 import encoder_pb2
+from ribolex.v1 import collection_pb2, encoder_pb2
 
 
 class AsyncClient(AsyncConnection):
@@ -58,6 +60,8 @@ class AsyncClient(AsyncConnection):
     delete_collection = awaited(Client.delete_collection)
     get_rna = awaited(Client.get_rna)
     search = awaited(Client.search)
+    search_pages = awaited_pages(Client.search_pages)
+    align = awaited(Client.align)
     feature = awaited(Client.feature)
     nearest_features = awaited(Client.nearest_features)
     dictionaries = awaited_pages(Client.dictionaries)
@@ -125,6 +129,46 @@ class AsyncClient(AsyncConnection):
                 except OverloadedError as error:
                     await asyncio.sleep(wait_s(error, give_up_s))
             yield answer
+
+    async def search_stream(
+        self,
+        collection: str,
+        sequences: Iterable[str] | AsyncIterable[str],
+        *,
+        top_k: int = 10,
+        max_shared_features: int = 5,
+        degap: bool = False,
+        sensitivity: hits.Sensitivity | None = None,
+        max_e_value: float | None = None,
+        where: hits.Where = (),
+        on_rejection: OnRejection = "raise",
+        n_ahead: int = N_AHEAD,
+    ) -> AsyncIterator[hits.Hits]:
+        """Yields the hits of any number of queries; see `Client.search_stream`."""
+        how = How(
+            top_k, max_shared_features, degap, sensitivity, max_e_value, where
+        )  # fmt: skip
+        request = how.request(collection)
+
+        async def requests() -> AsyncGenerator[
+            collection_pb2.SearchSimilarStreamRequest, None
+        ]:
+            index = 0
+            async for (sequence,) in in_batches(sequences, len, 1, 1):
+                yield query_request(request, sequence, index)
+                index += 1
+
+        answers: AsyncGenerator[list[Any], None] = answers_in_order(
+            self._collections.SearchSimilarStream,
+            requests(),
+            n_ahead,
+            self.timeout_s,
+            self._metadata,
+        )
+        with translated(self.address):
+            async with aclosing(answers):
+                async for (message,) in answers:
+                    yield accepted(convert.streamed_hits(message), on_rejection)
 
     async def upsert(
         self,

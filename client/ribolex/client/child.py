@@ -1,44 +1,59 @@
-"""A server of one's own: started on a free port, stopped when it is done with.
+"""A server of one's own: started behind a private socket, stopped when done with.
 
-Runs the `ribolex serve` of this interpreter. Knows nothing of what is asked of it.
+Runs the `ribolex serve` of this interpreter. What the environment says of servers is
+for others and does not reach it. Knows nothing of what is asked of it.
 """
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
 from ribolex.client.errors import NotReadyError
 
+_KEPT = {"RIBOLEX_CACHE", "RIBOLEX_ZENODO"}
+"""Variables of ours that tell where models are."""
 _START_S = 120.0
 _STOP_S = 20.0
 
 
 @contextlib.contextmanager
-def running_server(folder: Path) -> Iterator[str]:
+def running_server(
+    folder: Path, data: Path | None = None, options: Sequence[str] = ()
+) -> Iterator[str]:
     """Gives the address of a server that is ready, and stops it on the way out.
 
     It is stopped whatever ends the block: its end, an error, Ctrl-C, SIGTERM.
     To be used in the main thread, since it listens for signals.
 
     Args:
-        folder: an empty one of the caller's, for its collections and its log.
+        folder: an empty one that only the caller can enter, for its socket and log.
+        data: the folder of its collections; None: one in that folder.
+        options: of `ribolex serve`, beside these.
 
     Raises:
         NotReadyError: it ended, or was not ready in two minutes; says its last words.
     """
     address_file, log_file = folder / "address", folder / "log"
-    command = [sys.executable, "-m", "ribolex.client", "serve", "--port", "0"]
-    command += ["--data", str(folder / "data"), "--address-file", str(address_file)]
+    command = [sys.executable, "-m", "ribolex.client", "serve"]
+    command += ["--host", f"unix:{folder / 'socket'}"]
+    command += ["--data", str(data or folder / "data")]
+    command += ["--address-file", str(address_file), *options]
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("RIBOLEX_") or name in _KEPT
+    }
     with _ending_by_signal(), log_file.open("wb") as log:
         # In a session of its own: Ctrl-C reaches it through us alone.
         child = subprocess.Popen(
             command, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-            start_new_session=True,
+            start_new_session=True, env=environment,
         )  # fmt: skip
         try:
             yield _address(child, address_file, log_file)

@@ -1,4 +1,4 @@
-"""Calls of CollectionService: RNAs stored and found.
+"""Calls of CollectionService: collections, and RNAs stored in them.
 
 Knows which message asks for what; what messages hold is told by `convert`.
 """
@@ -9,9 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ribolex.client import convert, records
 from ribolex.client.ask import Ask, Pages, blocking, paged
-from ribolex.client.codes import SparseCodes
 from ribolex.client.connection import PAGE_SIZE, Connection
-from ribolex.client.errors import InvalidRequestError
 from ribolex.client.stream import in_batches
 from ribolex.v1 import collection_pb2
 
@@ -24,7 +22,7 @@ def unheard(n_rnas: int) -> None:
 
 
 class CollectionCalls(Connection):
-    """What CollectionService does."""
+    """What of CollectionService stores."""
 
     @blocking
     def create_collection(
@@ -141,53 +139,6 @@ class CollectionCalls(Connection):
             collection=collection, name=name, levels=levels
         )
         return Ask(self._collections.GetRna, request, convert.stored_rna)
-
-    @blocking
-    def search(
-        self,
-        collection: str,
-        *,
-        sequence: str | None = None,
-        rna: str | None = None,
-        code: SparseCodes | None = None,
-        top_k: int = 10,
-        max_shared_features: int = 5,
-        degap: bool = False,
-    ) -> Ask[records.Hits]:
-        """Returns the RNAs most like a query, best first, each explained.
-
-        Args:
-            collection: its name.
-            sequence: compare with these letters; or
-            rna: with this RNA of the collection, which is not its own hit; or
-            code: with this sequence code [1, feature], pooled as the collection's.
-            top_k: most hits, 1 to 1000.
-            max_shared_features: most shared features to explain for each hit.
-            degap: whether gaps are taken out of the letters first.
-
-        Raises:
-            CollectionNotFoundError: there is no such collection.
-            RnaNotFoundError: the collection has no RNA of that name.
-            InvalidRequestError: not exactly one query, or a bad one.
-            IncompatibleDictionaryError: the code is of another width.
-        """
-        if sum(query is not None for query in (sequence, rna, code)) != 1:
-            raise InvalidRequestError("query: give one of sequence, rna and code")
-        if top_k < 1:
-            raise InvalidRequestError(f"top_k: {top_k} is not in 1 to 1000")
-        request = collection_pb2.SearchSimilarRequest(
-            collection=collection,
-            top_k=top_k,
-            max_shared_features=max_shared_features,
-            degap=degap,
-        )
-        if sequence is not None:
-            request.sequence = convert.sendable(sequence, "sequence")
-        elif rna is not None:
-            request.rna = rna
-        elif code is not None:
-            request.code.CopyFrom(convert.codes_to_pb(code))
-        return Ask(self._collections.SearchSimilar, request, convert.hits)
 
 
 class UpsertTally:

@@ -21,6 +21,7 @@ from ribolex.client import output, records
 from ribolex.client.child import running_server
 from ribolex.client.client import Client
 from ribolex.client.families import draw_queries, rate_by_kmers, rate_by_search
+from ribolex.client.hits_view import print_hits
 from ribolex.client.progress import progress
 from ribolex.client.tables import read_rnas
 from ribolex.client.tracks import Track, draw, marks
@@ -149,7 +150,7 @@ def _show_rna(
         console, "\nThe RNAs most like it, and the shared features that make the score"
     )
     _say(console, "(what each adds; the nucleotides here | there in which it fires):\n")
-    output.print_hits(console, hits)
+    print_hits(console, hits)
     return top[0].id
 
 

@@ -1,11 +1,11 @@
-"""What the commands print: hits, features and lists, for people or as JSON.
+"""What the commands print: features and lists, for people; anything as JSON.
 
 People count positions from 1, as on a page; JSON keeps the contract's count from 0.
 """
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -14,11 +14,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ribolex.client import hits as values
 from ribolex.client import records
 from ribolex.client.tracks import Track, draw, marks, ranges
-
-_MAX_NAME = 34
-_MAX_FAMILY = 22
 
 
 def has_ascii_only(console: Console) -> bool:
@@ -31,7 +29,7 @@ def to_json(value: object) -> str:
     return json.dumps(_plain(value), allow_nan=False)
 
 
-def hits_to_json(query: str, collection: str, hits: records.Hits) -> str:
+def hits_to_json(query: str, collection: str, hits: values.Hits) -> str:
     """Returns the answer to one query as one line of JSON."""
     answer = {one.name: getattr(hits, one.name) for one in fields(hits)}
     return to_json({"query": query, "collection": collection, **answer})
@@ -50,63 +48,6 @@ def _plain(value: object) -> object:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def print_query(console: Console, name: str, hits: records.Hits) -> None:
-    """Prints what was searched for, and where."""
-    line = Text(name, "bold").append(
-        f"  among {hits.n_rnas:,} RNAs, by {hits.dictionary}", "dim"
-    )
-    if hits.query_fvu is not None:
-        line.append(f", fvu {hits.query_fvu:.2f}", "dim")
-    console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
-
-
-def print_hits(console: Console, hits: Sequence[records.Hit]) -> None:
-    """Prints hits by rank, below each the features that make its score."""
-    if not hits:
-        console.print("  no RNA shares a feature with it")
-        return
-    names = max(len("name"), *(len(hit.rna.name) for hit in hits))
-    families = max(len("family"), *(len(_label(hit.rna, "family")) for hit in hits))
-    widths = (3, 5, min(names, _MAX_NAME), min(families, _MAX_FAMILY))
-    _print_row(console, ("", "score", "name", "family", "type"), widths, "dim")
-    for rank, hit in enumerate(hits, start=1):
-        labels = (_label(hit.rna, "family"), _label(hit.rna, "type"))
-        row = (f"{rank}", f"{hit.score:.3f}", hit.rna.name, *labels)
-        _print_row(console, row, widths, "bold")
-        print_shared_features(console, hit)
-
-
-def _label(rna: records.Rna, key: str) -> str:
-    return rna.metadata.get(key) or "-"
-
-
-def _print_row(
-    console: Console, cells: Sequence[str], widths: Sequence[int], style: str
-) -> None:
-    """Prints one line of columns, the last one as wide as it is."""
-    *cut, last = cells
-    line = Text(style=style)
-    for cell, width in zip(cut, widths, strict=True):
-        column = Text(cell)
-        column.truncate(width, overflow="ellipsis", pad=True)
-        line.append_text(column).append("  ")
-    console.print(line.append(last), no_wrap=True, overflow="ellipsis", crop=True)
-
-
-def print_shared_features(console: Console, hit: records.Hit) -> None:
-    """Prints what each shared feature adds to a score, and where it fires in both."""
-    for shared in hit.shared_features:
-        here, there = ranges(shared.query_positions), ranges(shared.target_positions)
-        line = Text(f"       {shared.contribution:+.3f}  ")
-        line.append(f"f{shared.feature}", "cyan").append(f"  {shared.label}".rstrip())
-        line.append(f"  at {here} | {there}", "dim")
-        console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
-    n_more = hit.n_shared_features - len(hit.shared_features)
-    if n_more > 0:
-        more = f"       {hit.other_contribution:+.3f}  {n_more} other shared features"
-        console.print(Text(more, "dim"))
 
 
 def print_card(console: Console, card: records.FeatureCard) -> None:

@@ -1,11 +1,11 @@
-"""What a server answers, as values: RNAs, hits, features, dictionaries.
+"""What a server answers, as values: codes, RNAs, features, dictionaries.
 
 Field by field the messages of `ribolex.v1`, which say more. Knows no gRPC.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, overload
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -227,58 +227,6 @@ class StoredRna:
     nucleotide_codes: SparseCodes | None
     """[nucleotide, feature]."""
     fvu: float
-
-
-@dataclass(frozen=True, slots=True)
-class SharedFeature:
-    """A feature that fires in the query and in a hit; positions count from 0."""
-
-    feature: int
-    contribution: float
-    """What it adds to the score."""
-    label: str
-    query_positions: tuple[int, ...]
-    target_positions: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """One similar RNA, explained."""
-
-    rna: Rna
-    score: float
-    """Cosine of the two weighted codes, 0 to 1."""
-    shared_features: tuple[SharedFeature, ...]
-    """Largest contribution first."""
-    n_shared_features: int
-    other_contribution: float
-    """What the shared features that are not listed add to the score."""
-
-
-@dataclass(frozen=True, slots=True)
-class Hits(Sequence[Hit]):
-    """The answer to one search: a sequence of hits, best first."""
-
-    hits: tuple[Hit, ...]
-    dictionary: DictionaryRef
-    n_rnas: int
-    """RNAs that the collection held."""
-    query_fvu: float | None
-    """As in `Encoded`; None if the query was a code."""
-    timing: Timing
-
-    @overload
-    def __getitem__(self, index: int) -> Hit: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Hit, ...]: ...
-    def __getitem__(self, index: int | slice) -> Hit | tuple[Hit, ...]:
-        return self.hits[index]
-
-    def __len__(self) -> int:
-        return len(self.hits)
-
-    def __iter__(self) -> Iterator[Hit]:
-        return iter(self.hits)
 
 
 @dataclass(frozen=True, slots=True)

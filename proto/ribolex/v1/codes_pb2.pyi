@@ -143,6 +143,8 @@ class _RejectionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Rejec
     """The sequence is longer than the server can encode."""
     REJECTION_REASON_INVALID_FIELD: _RejectionReason.ValueType  # 3
     """Another field is invalid: an empty name, a structure that does not fit."""
+    REJECTION_REASON_NOT_FOUND: _RejectionReason.ValueType  # 4
+    """It is named and not there."""
 
 class RejectionReason(_RejectionReason, metaclass=_RejectionReasonEnumTypeWrapper):
     """Kinds of fault in one member of a batch."""
@@ -155,6 +157,8 @@ REJECTION_REASON_SEQUENCE_TOO_LONG: RejectionReason.ValueType  # 2
 """The sequence is longer than the server can encode."""
 REJECTION_REASON_INVALID_FIELD: RejectionReason.ValueType  # 3
 """Another field is invalid: an empty name, a structure that does not fit."""
+REJECTION_REASON_NOT_FOUND: RejectionReason.ValueType  # 4
+"""It is named and not there."""
 Global___RejectionReason: _TypeAlias = RejectionReason  # noqa: Y015
 
 @_typing.final

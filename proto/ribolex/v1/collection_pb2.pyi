@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from ribolex.v1 import codes_pb2 as _codes_pb2
 import builtins as _builtins
 import sys
@@ -18,6 +19,70 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Sensitivity:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SensitivityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Sensitivity.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SENSITIVITY_UNSPECIFIED: _Sensitivity.ValueType  # 0
+    """Left to the server."""
+    SENSITIVITY_FAST: _Sensitivity.ValueType  # 1
+    """Compares sequence codes: which features there are, not where. Fastest, for RNAs
+    of the same kind.
+    """
+    SENSITIVITY_SENSITIVE: _Sensitivity.ValueType  # 2
+    """Features in the same order propose candidates, which are aligned by features and
+    letters. For relatives that no longer look alike, and for RNAs within longer ones.
+    """
+    SENSITIVITY_EXHAUSTIVE: _Sensitivity.ValueType  # 3
+    """Aligns every RNA: slow, and misses nothing that the alignment can find."""
+
+class Sensitivity(_Sensitivity, metaclass=_SensitivityEnumTypeWrapper):
+    """How a search looks for similar RNAs."""
+
+SENSITIVITY_UNSPECIFIED: Sensitivity.ValueType  # 0
+"""Left to the server."""
+SENSITIVITY_FAST: Sensitivity.ValueType  # 1
+"""Compares sequence codes: which features there are, not where. Fastest, for RNAs
+of the same kind.
+"""
+SENSITIVITY_SENSITIVE: Sensitivity.ValueType  # 2
+"""Features in the same order propose candidates, which are aligned by features and
+letters. For relatives that no longer look alike, and for RNAs within longer ones.
+"""
+SENSITIVITY_EXHAUSTIVE: Sensitivity.ValueType  # 3
+"""Aligns every RNA: slow, and misses nothing that the alignment can find."""
+Global___Sensitivity: _TypeAlias = Sensitivity  # noqa: Y015
+
+class _AlignmentOperation:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AlignmentOperationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AlignmentOperation.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ALIGNMENT_OPERATION_UNSPECIFIED: _AlignmentOperation.ValueType  # 0
+    """Never sent."""
+    ALIGNMENT_OPERATION_PAIR: _AlignmentOperation.ValueType  # 1
+    """A nucleotide of the query beside one of the hit, the same letter or not."""
+    ALIGNMENT_OPERATION_QUERY_ONLY: _AlignmentOperation.ValueType  # 2
+    """A nucleotide of the query alone."""
+    ALIGNMENT_OPERATION_TARGET_ONLY: _AlignmentOperation.ValueType  # 3
+    """A nucleotide of the hit alone."""
+
+class AlignmentOperation(_AlignmentOperation, metaclass=_AlignmentOperationEnumTypeWrapper):
+    """What a column of an alignment holds."""
+
+ALIGNMENT_OPERATION_UNSPECIFIED: AlignmentOperation.ValueType  # 0
+"""Never sent."""
+ALIGNMENT_OPERATION_PAIR: AlignmentOperation.ValueType  # 1
+"""A nucleotide of the query beside one of the hit, the same letter or not."""
+ALIGNMENT_OPERATION_QUERY_ONLY: AlignmentOperation.ValueType  # 2
+"""A nucleotide of the query alone."""
+ALIGNMENT_OPERATION_TARGET_ONLY: AlignmentOperation.ValueType  # 3
+"""A nucleotide of the hit alone."""
+Global___AlignmentOperation: _TypeAlias = AlignmentOperation  # noqa: Y015
 
 @_typing.final
 class RnaRecord(_message.Message):
@@ -523,6 +588,11 @@ class SearchSimilarRequest(_message.Message):
     TOP_K_FIELD_NUMBER: _builtins.int
     MAX_SHARED_FEATURES_FIELD_NUMBER: _builtins.int
     DEGAP_FIELD_NUMBER: _builtins.int
+    SENSITIVITY_FIELD_NUMBER: _builtins.int
+    MAX_E_VALUE_FIELD_NUMBER: _builtins.int
+    WHERE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """The collection to search."""
     sequence: _builtins.str
@@ -537,11 +607,29 @@ class SearchSimilarRequest(_message.Message):
     """Whether gap signs ("-" and ".") are taken out of `sequence` first. If not, a
     gap is an invalid letter.
     """
+    sensitivity: Global___Sensitivity.ValueType
+    """How to search. Unspecified: SENSITIVITY_SENSITIVE if the dictionary has an
+    alignment model and the query is no code, else SENSITIVITY_FAST.
+    """
+    max_e_value: _builtins.float
+    """Leaves out hits with a larger E-value; > 0. Absent: none are left out. Refused
+    with SENSITIVITY_FAST, which has no E-values.
+    """
+    page_size: _builtins.int
+    """Most hits of these top_k to answer with at once, 0 .. 1000. 0: all of them."""
+    page_token: _builtins.str
+    """next_page_token of the page before, all else being as it was asked; empty for the
+    first page. The search is made again: RNAs stored or replaced meanwhile are seen.
+    """
     @_builtins.property
     def code(self) -> _codes_pb2.Codes:
         """A sequence code [1, n_features] of the collection's dictionary, pooled as
         the collection says. Of another width: FAILED_PRECONDITION.
         """
+
+    @_builtins.property
+    def where(self) -> _containers.RepeatedCompositeFieldContainer[Global___Condition]:
+        """Which RNAs to search among; all conditions must hold. Others are not looked at."""
 
     def __init__(
         self,
@@ -553,21 +641,129 @@ class SearchSimilarRequest(_message.Message):
         top_k: _builtins.int = ...,
         max_shared_features: _builtins.int | None = ...,
         degap: _builtins.bool = ...,
+        sensitivity: Global___Sensitivity.ValueType = ...,
+        max_e_value: _builtins.float | None = ...,
+        where: _abc.Iterable[Global___Condition] | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_shared_features", b"_max_shared_features", "code", b"code", "max_shared_features", b"max_shared_features", "query", b"query", "rna", b"rna", "sequence", b"sequence"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_e_value", b"_max_e_value", "_max_shared_features", b"_max_shared_features", "code", b"code", "max_e_value", b"max_e_value", "max_shared_features", b"max_shared_features", "query", b"query", "rna", b"rna", "sequence", b"sequence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_shared_features", b"_max_shared_features", "code", b"code", "collection", b"collection", "degap", b"degap", "max_shared_features", b"max_shared_features", "query", b"query", "rna", b"rna", "sequence", b"sequence", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_e_value", b"_max_e_value", "_max_shared_features", b"_max_shared_features", "code", b"code", "collection", b"collection", "degap", b"degap", "max_e_value", b"max_e_value", "max_shared_features", b"max_shared_features", "page_size", b"page_size", "page_token", b"page_token", "query", b"query", "rna", b"rna", "sensitivity", b"sensitivity", "sequence", b"sequence", "top_k", b"top_k", "where", b"where"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_e_value: _TypeAlias = _typing.Literal["max_e_value"]  # noqa: Y015
+    _WhichOneofArgType__max_e_value: _TypeAlias = _typing.Literal["_max_e_value", b"_max_e_value"]  # noqa: Y015
     _WhichOneofReturnType__max_shared_features: _TypeAlias = _typing.Literal["max_shared_features"]  # noqa: Y015
     _WhichOneofArgType__max_shared_features: _TypeAlias = _typing.Literal["_max_shared_features", b"_max_shared_features"]  # noqa: Y015
     _WhichOneofReturnType_query: _TypeAlias = _typing.Literal["sequence", "rna", "code"]  # noqa: Y015
     _WhichOneofArgType_query: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_e_value) -> _WhichOneofReturnType__max_e_value | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_shared_features) -> _WhichOneofReturnType__max_shared_features | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_query) -> _WhichOneofReturnType_query | None: ...
 
 Global___SearchSimilarRequest: _TypeAlias = SearchSimilarRequest  # noqa: Y015
+
+@_typing.final
+class Condition(_message.Message):
+    """What an RNA's metadata must be like to be searched."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    ANY_OF_FIELD_NUMBER: _builtins.int
+    NONE_OF_FIELD_NUMBER: _builtins.int
+    RANGE_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """Key of the metadata; "length" stands for the number of nucleotides."""
+    @_builtins.property
+    def any_of(self) -> Global___Values:
+        """One of these. A value such as "Gene;tRNA" equals itself, "Gene" and "tRNA"."""
+
+    @_builtins.property
+    def none_of(self) -> Global___Values:
+        """None of these, in the same sense."""
+
+    @_builtins.property
+    def range(self) -> Global___Range:
+        """A number within bounds; a value that is no number fails."""
+
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        any_of: Global___Values | None = ...,
+        none_of: Global___Values | None = ...,
+        range: Global___Range | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["any_of", b"any_of", "none_of", b"none_of", "range", b"range", "test", b"test"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["any_of", b"any_of", "key", b"key", "none_of", b"none_of", "range", b"range", "test", b"test"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_test: _TypeAlias = _typing.Literal["any_of", "none_of", "range"]  # noqa: Y015
+    _WhichOneofArgType_test: _TypeAlias = _typing.Literal["test", b"test"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_test) -> _WhichOneofReturnType_test | None: ...
+
+Global___Condition: _TypeAlias = Condition  # noqa: Y015
+
+@_typing.final
+class Values(_message.Message):
+    """Values of metadata."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """At least one."""
+
+    def __init__(
+        self,
+        *,
+        values: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Values: _TypeAlias = Values  # noqa: Y015
+
+@_typing.final
+class Range(_message.Message):
+    """Bounds of a number, both included."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MIN_FIELD_NUMBER: _builtins.int
+    MAX_FIELD_NUMBER: _builtins.int
+    min: _builtins.float
+    """Absent: no lower bound."""
+    max: _builtins.float
+    """Absent: no upper bound."""
+    def __init__(
+        self,
+        *,
+        min: _builtins.float | None = ...,
+        max: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "max", b"max", "min", b"min"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "max", b"max", "min", b"min"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max: _TypeAlias = _typing.Literal["max"]  # noqa: Y015
+    _WhichOneofArgType__max: _TypeAlias = _typing.Literal["_max", b"_max"]  # noqa: Y015
+    _WhichOneofReturnType__min: _TypeAlias = _typing.Literal["min"]  # noqa: Y015
+    _WhichOneofArgType__min: _TypeAlias = _typing.Literal["_min", b"_min"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max) -> _WhichOneofReturnType__max | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min) -> _WhichOneofReturnType__min | None: ...
+
+Global___Range: _TypeAlias = Range  # noqa: Y015
 
 @_typing.final
 class SearchSimilarResponse(_message.Message):
@@ -580,15 +776,26 @@ class SearchSimilarResponse(_message.Message):
     TIMING_FIELD_NUMBER: _builtins.int
     N_RNAS_FIELD_NUMBER: _builtins.int
     QUERY_FVU_FIELD_NUMBER: _builtins.int
+    SENSITIVITY_FIELD_NUMBER: _builtins.int
+    N_SEARCHED_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     n_rnas: _builtins.int
     """RNAs that the collection held when it was searched."""
     query_fvu: _builtins.float
     """Fraction of variance unexplained of the query, as in EncodedSequence; absent
     if the query was a code.
     """
+    sensitivity: Global___Sensitivity.ValueType
+    """How it was searched; never unspecified."""
+    n_searched: _builtins.int
+    """How many of these n_rnas fulfilled all conditions and were searched."""
+    next_page_token: _builtins.str
+    """Token of the next page; empty if this is the last one."""
     @_builtins.property
     def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hit]:
-        """Hits, best first; equal scores in the order of their names."""
+        """Hits, best first: by E-value if there are any, then by score; equal ones in the
+        order of their names.
+        """
 
     @_builtins.property
     def dictionary(self) -> _codes_pb2.DictionaryRef:
@@ -606,16 +813,81 @@ class SearchSimilarResponse(_message.Message):
         timing: _codes_pb2.Timing | None = ...,
         n_rnas: _builtins.int = ...,
         query_fvu: _builtins.float | None = ...,
+        sensitivity: Global___Sensitivity.ValueType = ...,
+        n_searched: _builtins.int = ...,
+        next_page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_query_fvu", b"_query_fvu", "dictionary", b"dictionary", "query_fvu", b"query_fvu", "timing", b"timing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_query_fvu", b"_query_fvu", "dictionary", b"dictionary", "hits", b"hits", "n_rnas", b"n_rnas", "query_fvu", b"query_fvu", "timing", b"timing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_query_fvu", b"_query_fvu", "dictionary", b"dictionary", "hits", b"hits", "n_rnas", b"n_rnas", "n_searched", b"n_searched", "next_page_token", b"next_page_token", "query_fvu", b"query_fvu", "sensitivity", b"sensitivity", "timing", b"timing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__query_fvu: _TypeAlias = _typing.Literal["query_fvu"]  # noqa: Y015
     _WhichOneofArgType__query_fvu: _TypeAlias = _typing.Literal["_query_fvu", b"_query_fvu"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__query_fvu) -> _WhichOneofReturnType__query_fvu | None: ...
 
 Global___SearchSimilarResponse: _TypeAlias = SearchSimilarResponse  # noqa: Y015
+
+@_typing.final
+class SearchSimilarStreamRequest(_message.Message):
+    """One query of a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def request(self) -> Global___SearchSimilarRequest:
+        """What SearchSimilar would be asked. Collection and options may differ from query
+        to query.
+        """
+
+    def __init__(
+        self,
+        *,
+        request: Global___SearchSimilarRequest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request", b"request"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchSimilarStreamRequest: _TypeAlias = SearchSimilarStreamRequest  # noqa: Y015
+
+@_typing.final
+class SearchSimilarStreamResponse(_message.Message):
+    """The answer to one query of a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    REJECTION_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """The place of the query in the stream, counted from 0."""
+    @_builtins.property
+    def response(self) -> Global___SearchSimilarResponse:
+        """What SearchSimilar would have answered."""
+
+    @_builtins.property
+    def rejection(self) -> _codes_pb2.Rejection:
+        """Why the query was refused."""
+
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        response: Global___SearchSimilarResponse | None = ...,
+        rejection: _codes_pb2.Rejection | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["outcome", b"outcome", "rejection", b"rejection", "response", b"response"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "outcome", b"outcome", "rejection", b"rejection", "response", b"response"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["response", "rejection"]  # noqa: Y015
+    _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
+
+Global___SearchSimilarStreamResponse: _TypeAlias = SearchSimilarStreamResponse  # noqa: Y015
 
 @_typing.final
 class Hit(_message.Message):
@@ -628,21 +900,29 @@ class Hit(_message.Message):
     SHARED_FEATURES_FIELD_NUMBER: _builtins.int
     N_SHARED_FEATURES_FIELD_NUMBER: _builtins.int
     OTHER_CONTRIBUTION_FIELD_NUMBER: _builtins.int
+    ALIGNMENT_FIELD_NUMBER: _builtins.int
     score: _builtins.float
-    """Cosine of the two weighted codes, 0 .. 1, computed exactly."""
+    """With SENSITIVITY_FAST the cosine of the two weighted codes, 0 .. 1, computed
+    exactly. Else the score of the alignment, > 0.
+    """
     n_shared_features: _builtins.int
-    """How many features the two RNAs share in all."""
+    """How many features add to it in all."""
     other_contribution: _builtins.float
-    """What the shared features that are not listed add to the score, so that all
-    contributions sum to it.
+    """What the features that are not listed add to the score. With the alignment's
+    letter_contribution and gap_contribution, if there is one, all contributions sum
+    to the score.
     """
     @_builtins.property
     def rna(self) -> Global___RnaRecord:
-        """The RNA as stored."""
+        """The RNA as stored; without metadata and structure if it was not stored."""
 
     @_builtins.property
     def shared_features(self) -> _containers.RepeatedCompositeFieldContainer[Global___SharedFeature]:
-        """The shared features that add most to the score, largest contribution first."""
+        """The features that add most to the score, largest contribution first."""
+
+    @_builtins.property
+    def alignment(self) -> Global___Alignment:
+        """How the two align; only if the search aligned."""
 
     def __init__(
         self,
@@ -652,18 +932,218 @@ class Hit(_message.Message):
         shared_features: _abc.Iterable[Global___SharedFeature] | None = ...,
         n_shared_features: _builtins.int = ...,
         other_contribution: _builtins.float = ...,
+        alignment: Global___Alignment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["rna", b"rna"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alignment", b"alignment", "rna", b"rna"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["n_shared_features", b"n_shared_features", "other_contribution", b"other_contribution", "rna", b"rna", "score", b"score", "shared_features", b"shared_features"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alignment", b"alignment", "n_shared_features", b"n_shared_features", "other_contribution", b"other_contribution", "rna", b"rna", "score", b"score", "shared_features", b"shared_features"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Hit: _TypeAlias = Hit  # noqa: Y015
 
 @_typing.final
+class Alignment(_message.Message):
+    """A local alignment of two RNAs: where, how good, and what it is made of."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    E_VALUE_FIELD_NUMBER: _builtins.int
+    BIT_SCORE_FIELD_NUMBER: _builtins.int
+    IDENTITY_FIELD_NUMBER: _builtins.int
+    QUERY_START_FIELD_NUMBER: _builtins.int
+    QUERY_STOP_FIELD_NUMBER: _builtins.int
+    TARGET_START_FIELD_NUMBER: _builtins.int
+    TARGET_STOP_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    LETTER_CONTRIBUTION_FIELD_NUMBER: _builtins.int
+    GAP_CONTRIBUTION_FIELD_NUMBER: _builtins.int
+    e_value: _builtins.float
+    """Hits with this score or a better one to be expected by chance in a search of as
+    many nucleotides, >= 0. In an answer of Align: among this one pair.
+    """
+    bit_score: _builtins.float
+    """The score in bits, comparable between dictionaries: one bit more halves e_value."""
+    identity: _builtins.float
+    """Fraction of the aligned pairs whose two letters are the same, 0 .. 1."""
+    query_start: _builtins.int
+    """First nucleotide of the query that is aligned, counted from 0."""
+    query_stop: _builtins.int
+    """The nucleotide after the last one."""
+    target_start: _builtins.int
+    """First nucleotide of the hit that is aligned, counted from 0."""
+    target_stop: _builtins.int
+    """The nucleotide after the last one."""
+    letter_contribution: _builtins.float
+    """What the pairs of letters add to the score; maybe < 0."""
+    gap_contribution: _builtins.float
+    """What the gaps take from the score, <= 0."""
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___AlignmentStep]:
+        """Way from the start to the stop, step by step."""
+
+    def __init__(
+        self,
+        *,
+        e_value: _builtins.float = ...,
+        bit_score: _builtins.float = ...,
+        identity: _builtins.float = ...,
+        query_start: _builtins.int = ...,
+        query_stop: _builtins.int = ...,
+        target_start: _builtins.int = ...,
+        target_stop: _builtins.int = ...,
+        steps: _abc.Iterable[Global___AlignmentStep] | None = ...,
+        letter_contribution: _builtins.float = ...,
+        gap_contribution: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bit_score", b"bit_score", "e_value", b"e_value", "gap_contribution", b"gap_contribution", "identity", b"identity", "letter_contribution", b"letter_contribution", "query_start", b"query_start", "query_stop", b"query_stop", "steps", b"steps", "target_start", b"target_start", "target_stop", b"target_stop"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Alignment: _TypeAlias = Alignment  # noqa: Y015
+
+@_typing.final
+class AlignmentStep(_message.Message):
+    """Some columns of one kind in an alignment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPERATION_FIELD_NUMBER: _builtins.int
+    LENGTH_FIELD_NUMBER: _builtins.int
+    operation: Global___AlignmentOperation.ValueType
+    """What they hold."""
+    length: _builtins.int
+    """How many, at least 1."""
+    def __init__(
+        self,
+        *,
+        operation: Global___AlignmentOperation.ValueType = ...,
+        length: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["length", b"length", "operation", b"operation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AlignmentStep: _TypeAlias = AlignmentStep  # noqa: Y015
+
+@_typing.final
+class AlignRequest(_message.Message):
+    """Asks for an alignment of two RNAs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    DICTIONARY_FIELD_NUMBER: _builtins.int
+    QUERY_SEQUENCE_FIELD_NUMBER: _builtins.int
+    QUERY_RNA_FIELD_NUMBER: _builtins.int
+    TARGET_SEQUENCE_FIELD_NUMBER: _builtins.int
+    TARGET_RNA_FIELD_NUMBER: _builtins.int
+    MAX_SHARED_FEATURES_FIELD_NUMBER: _builtins.int
+    DEGAP_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """The collection that names of RNAs are of; its dictionary is used. Empty: none."""
+    query_sequence: _builtins.str
+    """Its letters."""
+    query_rna: _builtins.str
+    """The name of one of the collection."""
+    target_sequence: _builtins.str
+    """Its letters."""
+    target_rna: _builtins.str
+    """The name of one of the collection."""
+    max_shared_features: _builtins.int
+    """Most features to list, 0 .. 1000. Absent: 5."""
+    degap: _builtins.bool
+    """Whether gap signs ("-" and ".") are taken out of the letters first."""
+    @_builtins.property
+    def dictionary(self) -> _codes_pb2.DictionaryRef:
+        """Dictionary to align under, if there is no collection. Absent: the server's
+        default, current version.
+        """
+
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        dictionary: _codes_pb2.DictionaryRef | None = ...,
+        query_sequence: _builtins.str = ...,
+        query_rna: _builtins.str = ...,
+        target_sequence: _builtins.str = ...,
+        target_rna: _builtins.str = ...,
+        max_shared_features: _builtins.int | None = ...,
+        degap: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_shared_features", b"_max_shared_features", "dictionary", b"dictionary", "max_shared_features", b"max_shared_features", "query", b"query", "query_rna", b"query_rna", "query_sequence", b"query_sequence", "target", b"target", "target_rna", b"target_rna", "target_sequence", b"target_sequence"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_shared_features", b"_max_shared_features", "collection", b"collection", "degap", b"degap", "dictionary", b"dictionary", "max_shared_features", b"max_shared_features", "query", b"query", "query_rna", b"query_rna", "query_sequence", b"query_sequence", "target", b"target", "target_rna", b"target_rna", "target_sequence", b"target_sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_shared_features: _TypeAlias = _typing.Literal["max_shared_features"]  # noqa: Y015
+    _WhichOneofArgType__max_shared_features: _TypeAlias = _typing.Literal["_max_shared_features", b"_max_shared_features"]  # noqa: Y015
+    _WhichOneofReturnType_query: _TypeAlias = _typing.Literal["query_sequence", "query_rna"]  # noqa: Y015
+    _WhichOneofArgType_query: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
+    _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["target_sequence", "target_rna"]  # noqa: Y015
+    _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_shared_features) -> _WhichOneofReturnType__max_shared_features | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_query) -> _WhichOneofReturnType_query | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_target) -> _WhichOneofReturnType_target | None: ...
+
+Global___AlignRequest: _TypeAlias = AlignRequest  # noqa: Y015
+
+@_typing.final
+class AlignResponse(_message.Message):
+    """Two RNAs, aligned."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_FIELD_NUMBER: _builtins.int
+    HIT_FIELD_NUMBER: _builtins.int
+    DICTIONARY_FIELD_NUMBER: _builtins.int
+    TIMING_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def query(self) -> Global___RnaRecord:
+        """The query; only its letters if it was not stored."""
+
+    @_builtins.property
+    def hit(self) -> Global___Hit:
+        """The target as a hit of the query, with its alignment. Score 0 and no alignment:
+        nothing in them is alike.
+        """
+
+    @_builtins.property
+    def dictionary(self) -> _codes_pb2.DictionaryRef:
+        """Dictionary that score and feature ids belong to."""
+
+    @_builtins.property
+    def timing(self) -> _codes_pb2.Timing:
+        """Where the time went."""
+
+    def __init__(
+        self,
+        *,
+        query: Global___RnaRecord | None = ...,
+        hit: Global___Hit | None = ...,
+        dictionary: _codes_pb2.DictionaryRef | None = ...,
+        timing: _codes_pb2.Timing | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dictionary", b"dictionary", "hit", b"hit", "query", b"query", "timing", b"timing"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dictionary", b"dictionary", "hit", b"hit", "query", b"query", "timing", b"timing"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AlignResponse: _TypeAlias = AlignResponse  # noqa: Y015
+
+@_typing.final
 class SharedFeature(_message.Message):
-    """A feature that fires in the query and in a hit."""
+    """A feature that makes a hit one: it fires in both RNAs, or in one of them where the
+    other has features that mean the same.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -675,18 +1155,20 @@ class SharedFeature(_message.Message):
     feature: _builtins.int
     """Its id."""
     contribution: _builtins.float
-    """What it adds to the score, > 0."""
+    """What it adds to the score, > 0; may be < 0 in an alignment."""
     label: _builtins.str
     """What it stands for, as the dictionary says; may be empty."""
     @_builtins.property
     def query_positions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Nucleotides of the query in which it fires, counted from 0, rising. Empty if
-        the query was a code.
+        """Nucleotides of the query in which it fires, counted from 0, rising; of an
+        alignment those that are aligned to one. Empty if the query was a code.
         """
 
     @_builtins.property
     def target_positions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Nucleotides of the hit in which it fires, counted from 0, rising."""
+        """Nucleotides of the hit in which it fires, counted from 0, rising; of an alignment
+        as above.
+        """
 
     def __init__(
         self,

@@ -77,6 +77,16 @@ class CollectionServiceStub(object):
                 request_serializer=ribolex_dot_v1_dot_collection__pb2.SearchSimilarRequest.SerializeToString,
                 response_deserializer=ribolex_dot_v1_dot_collection__pb2.SearchSimilarResponse.FromString,
                 _registered_method=True)
+        self.SearchSimilarStream = channel.stream_stream(
+                '/ribolex.v1.CollectionService/SearchSimilarStream',
+                request_serializer=ribolex_dot_v1_dot_collection__pb2.SearchSimilarStreamRequest.SerializeToString,
+                response_deserializer=ribolex_dot_v1_dot_collection__pb2.SearchSimilarStreamResponse.FromString,
+                _registered_method=True)
+        self.Align = channel.unary_unary(
+                '/ribolex.v1.CollectionService/Align',
+                request_serializer=ribolex_dot_v1_dot_collection__pb2.AlignRequest.SerializeToString,
+                response_deserializer=ribolex_dot_v1_dot_collection__pb2.AlignResponse.FromString,
+                _registered_method=True)
 
 
 class CollectionServiceServicer(object):
@@ -138,8 +148,27 @@ class CollectionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SearchSimilar(self, request, context):
-        """Finds the RNAs of a collection whose sequence codes are most like the
-        query's, and says which shared features make them so.
+        """Finds the RNAs of a collection that are most like the query, by their sequence
+        codes or by local alignment (see Sensitivity), and says what makes them so.
+        FAILED_PRECONDITION if it is to align and the dictionary has no alignment model.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SearchSimilarStream(self, request_iterator, context):
+        """Searches with a stream of queries. Each gets one answer, in their order; a fault
+        in one query rejects that query only. When the queue is full the server reads on
+        later instead of failing. What else SearchSimilar would fail with ends the stream
+        with the same status, after the answers to all queries before it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Align(self, request, context):
+        """Aligns two RNAs, given or stored, and says what makes the score.
+        FAILED_PRECONDITION if the dictionary has no alignment model.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -182,6 +211,16 @@ def add_CollectionServiceServicer_to_server(servicer, server):
                     servicer.SearchSimilar,
                     request_deserializer=ribolex_dot_v1_dot_collection__pb2.SearchSimilarRequest.FromString,
                     response_serializer=ribolex_dot_v1_dot_collection__pb2.SearchSimilarResponse.SerializeToString,
+            ),
+            'SearchSimilarStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.SearchSimilarStream,
+                    request_deserializer=ribolex_dot_v1_dot_collection__pb2.SearchSimilarStreamRequest.FromString,
+                    response_serializer=ribolex_dot_v1_dot_collection__pb2.SearchSimilarStreamResponse.SerializeToString,
+            ),
+            'Align': grpc.unary_unary_rpc_method_handler(
+                    servicer.Align,
+                    request_deserializer=ribolex_dot_v1_dot_collection__pb2.AlignRequest.FromString,
+                    response_serializer=ribolex_dot_v1_dot_collection__pb2.AlignResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -381,6 +420,60 @@ class CollectionService(object):
             '/ribolex.v1.CollectionService/SearchSimilar',
             ribolex_dot_v1_dot_collection__pb2.SearchSimilarRequest.SerializeToString,
             ribolex_dot_v1_dot_collection__pb2.SearchSimilarResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchSimilarStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/ribolex.v1.CollectionService/SearchSimilarStream',
+            ribolex_dot_v1_dot_collection__pb2.SearchSimilarStreamRequest.SerializeToString,
+            ribolex_dot_v1_dot_collection__pb2.SearchSimilarStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Align(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ribolex.v1.CollectionService/Align',
+            ribolex_dot_v1_dot_collection__pb2.AlignRequest.SerializeToString,
+            ribolex_dot_v1_dot_collection__pb2.AlignResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -61,8 +61,19 @@ class CollectionServiceStub:
     GetRna: _grpc.UnaryUnaryMultiCallable[_collection_pb2.GetRnaRequest, _collection_pb2.GetRnaResponse]
     """Gives one stored RNA, with its codes if asked."""
     SearchSimilar: _grpc.UnaryUnaryMultiCallable[_collection_pb2.SearchSimilarRequest, _collection_pb2.SearchSimilarResponse]
-    """Finds the RNAs of a collection whose sequence codes are most like the
-    query's, and says which shared features make them so.
+    """Finds the RNAs of a collection that are most like the query, by their sequence
+    codes or by local alignment (see Sensitivity), and says what makes them so.
+    FAILED_PRECONDITION if it is to align and the dictionary has no alignment model.
+    """
+    SearchSimilarStream: _grpc.StreamStreamMultiCallable[_collection_pb2.SearchSimilarStreamRequest, _collection_pb2.SearchSimilarStreamResponse]
+    """Searches with a stream of queries. Each gets one answer, in their order; a fault
+    in one query rejects that query only. When the queue is full the server reads on
+    later instead of failing. What else SearchSimilar would fail with ends the stream
+    with the same status, after the answers to all queries before it.
+    """
+    Align: _grpc.UnaryUnaryMultiCallable[_collection_pb2.AlignRequest, _collection_pb2.AlignResponse]
+    """Aligns two RNAs, given or stored, and says what makes the score.
+    FAILED_PRECONDITION if the dictionary has no alignment model.
     """
 
 @_typing.type_check_only
@@ -98,8 +109,19 @@ class CollectionServiceAsyncStub(CollectionServiceStub):
     GetRna: _aio.UnaryUnaryMultiCallable[_collection_pb2.GetRnaRequest, _collection_pb2.GetRnaResponse]  # type: ignore[assignment]
     """Gives one stored RNA, with its codes if asked."""
     SearchSimilar: _aio.UnaryUnaryMultiCallable[_collection_pb2.SearchSimilarRequest, _collection_pb2.SearchSimilarResponse]  # type: ignore[assignment]
-    """Finds the RNAs of a collection whose sequence codes are most like the
-    query's, and says which shared features make them so.
+    """Finds the RNAs of a collection that are most like the query, by their sequence
+    codes or by local alignment (see Sensitivity), and says what makes them so.
+    FAILED_PRECONDITION if it is to align and the dictionary has no alignment model.
+    """
+    SearchSimilarStream: _aio.StreamStreamMultiCallable[_collection_pb2.SearchSimilarStreamRequest, _collection_pb2.SearchSimilarStreamResponse]  # type: ignore[assignment]
+    """Searches with a stream of queries. Each gets one answer, in their order; a fault
+    in one query rejects that query only. When the queue is full the server reads on
+    later instead of failing. What else SearchSimilar would fail with ends the stream
+    with the same status, after the answers to all queries before it.
+    """
+    Align: _aio.UnaryUnaryMultiCallable[_collection_pb2.AlignRequest, _collection_pb2.AlignResponse]  # type: ignore[assignment]
+    """Aligns two RNAs, given or stored, and says what makes the score.
+    FAILED_PRECONDITION if the dictionary has no alignment model.
     """
 
 class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -174,8 +196,31 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _collection_pb2.SearchSimilarRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_collection_pb2.SearchSimilarResponse, _abc.Awaitable[_collection_pb2.SearchSimilarResponse]]:
-        """Finds the RNAs of a collection whose sequence codes are most like the
-        query's, and says which shared features make them so.
+        """Finds the RNAs of a collection that are most like the query, by their sequence
+        codes or by local alignment (see Sensitivity), and says what makes them so.
+        FAILED_PRECONDITION if it is to align and the dictionary has no alignment model.
+        """
+
+    @_abc_1.abstractmethod
+    def SearchSimilarStream(
+        self,
+        request_iterator: _MaybeAsyncIterator[_collection_pb2.SearchSimilarStreamRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_collection_pb2.SearchSimilarStreamResponse], _abc.AsyncIterator[_collection_pb2.SearchSimilarStreamResponse]]:
+        """Searches with a stream of queries. Each gets one answer, in their order; a fault
+        in one query rejects that query only. When the queue is full the server reads on
+        later instead of failing. What else SearchSimilar would fail with ends the stream
+        with the same status, after the answers to all queries before it.
+        """
+
+    @_abc_1.abstractmethod
+    def Align(
+        self,
+        request: _collection_pb2.AlignRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_collection_pb2.AlignResponse, _abc.Awaitable[_collection_pb2.AlignResponse]]:
+        """Aligns two RNAs, given or stored, and says what makes the score.
+        FAILED_PRECONDITION if the dictionary has no alignment model.
         """
 
 def add_CollectionServiceServicer_to_server(servicer: CollectionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -27,7 +27,7 @@ from ribolex.server.services.collection import CollectionService
 from ribolex.server.services.dictionary import DictionaryService
 from ribolex.server.services.encoder import EncoderService
 from ribolex.server.services.gate import Backend, Gate
-from ribolex.server.settings import ServerSettings, is_loopback
+from ribolex.server.settings import ServerSettings, is_loopback, is_socket
 from ribolex.server.tls import Tls
 from ribolex.server.tracing import Tracing, open_tracing
 from ribolex.v1 import (
@@ -200,9 +200,11 @@ def _options(settings: ServerSettings) -> tuple[tuple[str, int], ...]:
 
 
 def _bind(server: grpc.aio.Server, settings: ServerSettings, tls: Tls | None) -> str:
-    """Takes the port; returns "host:port"."""
+    """Takes the port or the socket; returns "host:port" or "unix:PATH"."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     wanted = f"{host}:{settings.port}"
+    if is_socket(settings.host):
+        wanted = settings.host
     try:
         if tls is None:
             port = server.add_insecure_port(wanted)
@@ -210,7 +212,7 @@ def _bind(server: grpc.aio.Server, settings: ServerSettings, tls: Tls | None) ->
             port = server.add_secure_port(wanted, tls.credentials())
     except RuntimeError as error:
         raise OSError(f"cannot listen on {wanted}") from error
-    return f"{host}:{port}"
+    return wanted if is_socket(settings.host) else f"{host}:{port}"
 
 
 def _tls(settings: ServerSettings) -> Tls | None:

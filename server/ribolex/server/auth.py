@@ -23,6 +23,8 @@ METHOD_SCOPES: Mapping[str, Scope] = {
     "/ribolex.v1.CollectionService/UpsertRnas": "write",
     "/ribolex.v1.CollectionService/GetRna": "read",
     "/ribolex.v1.CollectionService/SearchSimilar": "read",
+    "/ribolex.v1.CollectionService/SearchSimilarStream": "read",
+    "/ribolex.v1.CollectionService/Align": "read",
     "/ribolex.v1.DictionaryService/ListDictionaries": "read",
     "/ribolex.v1.DictionaryService/GetFeature": "read",
     "/ribolex.v1.DictionaryService/NearestFeatures": "read",

@@ -34,7 +34,8 @@ class ServerSettings(BaseSettings):
     )
 
     host: str = "127.0.0.1"
-    """Address to listen on. Any other than a loopback address takes --tls-cert, or
+    """Address to listen on, or unix:PATH for a socket in a folder, which whoever can
+    enter the folder reaches. Any other than a loopback address takes --tls-cert, or
     --public-without-tls, else the server does not start; without --tokens everybody
     who can reach it may use and delete what is there."""
 
@@ -187,6 +188,8 @@ class ServerSettings(BaseSettings):
         if self.http_port is not None:
             hosts["--http-host"] = self.http_host
         for flag, host in hosts.items():
+            if flag == "--http-host" and is_socket(host):
+                raise ValueError(f"{flag} {host}: expected an address")
             is_safe = self.tls_cert is not None or self.public_without_tls
             if not is_safe and not is_loopback(host):
                 raise ValueError(
@@ -202,4 +205,9 @@ def is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return host == "localhost"
+        return host == "localhost" or is_socket(host)
+
+
+def is_socket(host: str) -> bool:
+    """Returns whether an address is that of a socket in a folder."""
+    return host.startswith("unix:")

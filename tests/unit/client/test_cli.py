@@ -21,7 +21,7 @@ def _run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | str | None:
 
 
 def test_commands_are_those_of_the_readme() -> None:
-    expected = "add collections demo dictionaries embed encode feature search"
+    expected = "add align collections demo dictionaries embed encode feature search"
     assert " ".join(COMMANDS) == expected
 
 
@@ -46,10 +46,16 @@ def test_overview_cuts_no_help_short() -> None:
         (["encode", "a.fasta", "-o", "none/codes.npz"], "No such file or directory"),
         (["embed", "a.fasta", "-o", "codes.csv"], "does not end in .npz or"),
         (["embed", "a.fasta", "-o", "codes.npz"], "no server answers at"),
-        (["search", "mine", "--sequence", "AC\udcff"], "at position 3 is not an RNA"),
-        (["add", "mine", "twice.fasta"], "twice.fasta:3: 'a' again, as in line 1"),
-        (["add", "mine", "odd.txt"], "odd.txt:1: neither FASTA"),
-        (["search", "mine", "--sequence", "ACGU"], "no server answers at"),
+        (
+            ["search", "-c", "mine", "--sequence", "AC\udcff"],
+            "at position 3 is not an RNA",
+        ),
+        (
+            ["add", "-c", "mine", "twice.fasta"],
+            "twice.fasta:3: 'a' again, as in line 1",
+        ),
+        (["add", "-c", "mine", "odd.txt"], "odd.txt:1: neither FASTA"),
+        (["search", "-c", "mine", "--sequence", "ACGU"], "no server answers at"),
         (["feature", "7"], "no server answers at"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
@@ -79,9 +85,11 @@ def test_failure_is_one_line_and_exit_code_1(
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["search", "mine"],
-        ["search", "mine", "a.fasta", "--rna", "a"],
-        ["search", "mine", "--sequence", "ACGU", "--top-k", "0"],
+        ["search", "-c", "mine"],
+        ["search", "a.fasta"],
+        ["search", "-c", "mine", "a.fasta", "--rna", "a"],
+        ["search", "-c", "mine", "--sequence", "ACGU", "--top", "0"],
+        ["search", "-c", "mine", "a.fasta", "-o", "x", "--json"],
         ["encode", "a.fasta"],
         ["encode", "a.fasta", "-o", "b", "-k", "0"],
         ["embed", "a.fasta", "-o", "b.npz", "--layer", "0"],

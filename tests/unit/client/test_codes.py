@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.sparse  # noqa: F401  # takes longer than an example may
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -7,18 +7,19 @@ import math
 import pytest
 from rich.console import Console
 
-from ribolex.client import output, records
+from ribolex.client import hits, hits_view, output, records
 
 REF = records.DictionaryRef("tiny", 1)
-SHARED = records.SharedFeature(12, 0.25, "stem of a tRNA", (6, 7, 8), (5, 6))
-HIT = records.Hit(
+SHARED = hits.SharedFeature(12, 0.25, "stem of a tRNA", (6, 7, 8), (5, 6))
+HIT = hits.Hit(
     records.Rna("X01556.1/3-118", "ACGU" * 5, None, {"family": "tRNA", "type": "Gene"}),
     0.875,
     (SHARED,),
     4,
     0.625,
 )
-HITS = records.Hits((HIT,), REF, 10_694, 0.31, records.Timing(0.1, 0.2, 0.3))
+TIMING = records.Timing(0.1, 0.2, 0.3)
+HITS = hits.Hits((HIT,), REF, 10_694, 0.31, TIMING, "fast", 10_694)
 CARD = records.FeatureCard(
     REF,
     records.Feature(
@@ -46,10 +47,10 @@ def _text(console: Console) -> str:
 
 def test_hit_shows_what_makes_its_score() -> None:
     console = _console(100)
-    output.print_query(console, "mine", HITS)
-    output.print_hits(console, HITS)
+    hits_view.print_query(console, "mine", HITS)
+    hits_view.print_hits(console, HITS)
     lines = _text(console).splitlines()
-    assert lines[0] == "mine  among 10,694 RNAs, by tiny@1, fvu 0.31"
+    assert lines[0] == "mine  among 10,694 RNAs, fast, by tiny@1, fvu 0.31"
     assert lines[2].split() == ["1", "0.875", "X01556.1/3-118", "tRNA", "Gene"]
     assert lines[3].strip() == "+0.250  f12  stem of a tRNA  at 7-9 | 6-7"
     assert lines[4].strip() == "+0.625  3 other shared features"
@@ -57,15 +58,15 @@ def test_hit_shows_what_makes_its_score() -> None:
 
 def test_no_hit_is_said() -> None:
     console = _console(80)
-    output.print_hits(console, [])
-    assert "no RNA shares a feature" in _text(console)
+    hits_view.print_hits(console, [])
+    assert "no RNA is like it" in _text(console)
 
 
 @pytest.mark.parametrize("width", [40, 80, 120])
 def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     console = _console(width)
-    output.print_query(console, "a name that is quite long " * 3, HITS)
-    output.print_hits(console, HITS)
+    hits_view.print_query(console, "a name that is quite long " * 3, HITS)
+    hits_view.print_hits(console, HITS)
     output.print_card(console, CARD)
     assert max(map(len, _text(console).splitlines())) <= width
 
@@ -85,10 +86,10 @@ def test_card_shows_evidence_examples_and_neighbours() -> None:
 
 
 def test_json_says_all_and_counts_from_zero() -> None:
-    hits = json.loads(output.to_json(HITS))
-    assert hits["dictionary"] == "tiny@1"
-    assert hits["hits"][0]["rna"]["metadata"] == {"family": "tRNA", "type": "Gene"}
-    assert hits["hits"][0]["shared_features"][0]["query_positions"] == [6, 7, 8]
+    told = json.loads(output.to_json(HITS))
+    assert told["dictionary"] == "tiny@1"
+    assert told["hits"][0]["rna"]["metadata"] == {"family": "tRNA", "type": "Gene"}
+    assert told["hits"][0]["shared_features"][0]["query_positions"] == [6, 7, 8]
 
 
 def test_json_has_no_number_that_json_does_not_know() -> None:

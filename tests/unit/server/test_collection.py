@@ -11,17 +11,25 @@ from tests.unit.server.conftest import MakeCollection, RandomCodes, encoded
 
 from ribolex.dictionary import Codes, Dictionary, pool, weigh
 from ribolex.errors import IncompatibleDictionaryError, NotReadyError, RnaNotFoundError
-from ribolex.server.index.collection import Collection, Facts, Firing, Query
+from ribolex.server.index.collection import Collection, Facts, Query
 from ribolex.server.index.forward import ForwardStore, WeightedCode
+from ribolex.server.index.hits import Firing, Hit
 from ribolex.server.index.measure import SearchMeasure
 from ribolex.server.index.projection import Projection
 from ribolex.server.index.records import PooledCode
+from ribolex.server.index.search import Search
 
 MEASURES = [
     SearchMeasure(),
     SearchMeasure(pooling="mean", damping="sqrt", idf_power=0.5),
     SearchMeasure(pooling="count", keep_strongest=2, damping="none"),
 ]
+
+
+def find(
+    collection: Collection, query: Query, limit: int, max_shared: int
+) -> list[Hit]:
+    return collection.search(query, Search(limit, max_shared)).hits
 
 
 def dense(codes: Codes, dictionary: Dictionary) -> np.ndarray:
@@ -42,7 +50,7 @@ def test_hits_are_the_exact_nearest_by_cosine(
     for name in list(rnas)[:20]:
         scores = matrix @ dense(rnas[name], dictionary)
         order = [i for i in np.argsort(-scores) if list(rnas)[i] != name][:10]
-        hits = collection.search(collection.query_like(name), limit=10, max_shared=3)
+        hits = find(collection, collection.query_like(name), 10, 3)
         assert [hit.score for hit in hits] == pytest.approx(scores[order], abs=1e-6)
         assert {hit.rna.name for hit in hits} == {list(rnas)[i] for i in order}
 
@@ -58,7 +66,7 @@ def test_contributions_sum_to_the_score(
     collection = make_collection(measure)
     collection.upsert([encoded(f"r{i}", random_codes(8)) for i in range(30)])
     query = collection.query_of(random_codes(8), 0.5)
-    hits = collection.search(query, limit=30, max_shared=max_shared)
+    hits = find(collection, query, 30, max_shared)
     assert hits
     for hit in hits:
         parts = [each.contribution for each in hit.shared]
@@ -75,7 +83,7 @@ def test_positions_are_where_a_feature_fires(
     collection = make_collection()
     mine, theirs = random_codes(9), random_codes(12)
     collection.upsert([encoded("theirs", theirs)])
-    (hit,) = collection.search(collection.query_of(mine, 0), limit=1, max_shared=99)
+    (hit,) = find(collection, collection.query_of(mine, 0), 1, 99)
     for each in hit.shared:
         for codes, positions in (
             (mine, each.query_positions),
@@ -97,8 +105,7 @@ def test_a_pooled_code_finds_what_its_sequence_finds(
     by_code = Query(PooledCode(features, values, values), None)
     by_sequence = collection.query_of(codes, 0.5)
     with_it, without = (
-        collection.search(query, limit=5, max_shared=3)
-        for query in (by_sequence, by_code)
+        find(collection, query, 5, 3) for query in (by_sequence, by_code)
     )
     assert [hit.score for hit in without] == [hit.score for hit in with_it]
     assert all(not len(each.query_positions) for hit in without for each in hit.shared)
@@ -110,7 +117,7 @@ def test_equal_scores_come_by_name_and_the_query_is_no_hit(
     collection = make_collection()
     codes = random_codes(5)
     collection.upsert([encoded(name, codes) for name in ("b", "d", "a", "c")])
-    hits = collection.search(collection.query_like("b"), limit=2, max_shared=0)
+    hits = find(collection, collection.query_like("b"), 2, 0)
     assert [hit.rna.name for hit in hits] == ["a", "c"]
     assert hits[0].score == pytest.approx(1, abs=1e-6)
 
@@ -122,11 +129,9 @@ def test_what_shares_nothing_is_no_hit(make_collection: MakeCollection) -> None:
         for f in (3, 4)
     )
     collection.upsert([encoded("one", one)])
-    assert collection.search(collection.query_of(other, 0), limit=5, max_shared=5) == []
+    assert find(collection, collection.query_of(other, 0), 5, 5) == []
     nothing = Codes.from_topk(np.array([[0]]), np.zeros((1, 1), np.float32), 96)
-    assert (
-        collection.search(collection.query_of(nothing, 0), limit=5, max_shared=5) == []
-    )
+    assert find(collection, collection.query_of(nothing, 0), 5, 5) == []
 
 
 def test_an_update_replaces_what_is_found(
@@ -136,10 +141,10 @@ def test_an_update_replaces_what_is_found(
     old, new = random_codes(5), random_codes(5)
     collection.upsert([encoded("rna", old), encoded("rest", random_codes(4))])
     collection.upsert([encoded("rna", new, family="new")])
-    (hit, *_) = collection.search(collection.query_of(new, 0), limit=2, max_shared=0)
+    (hit, *_) = find(collection, collection.query_of(new, 0), 2, 0)
     assert (hit.rna.name, hit.rna.metadata) == ("rna", {"family": "new"})
     assert hit.score == pytest.approx(1, abs=1e-6)
-    best = collection.search(collection.query_of(old, 0), limit=1, max_shared=0)
+    best = find(collection, collection.query_of(old, 0), 1, 0)
     assert best[0].score < 0.999
 
 
@@ -153,14 +158,14 @@ def test_opening_again_finds_the_same(
     collection.upsert([encoded(f"r{i}", random_codes(8)) for i in range(30)])
     collection.upsert([encoded(f"r{i}", random_codes(8)) for i in range(5)])
     query = collection.query_of(random_codes(8), 0.5)
-    before = collection.search(query, limit=10, max_shared=0)
+    before = find(collection, query, 10, 0)
     collection.close()
     again = Collection(tmp_path / "c")
     with pytest.raises(NotReadyError):
-        again.search(query, limit=10, max_shared=0)
+        find(again, query, 10, 0)
     again.load(dictionary)
     assert again.facts.measure == MEASURES[2]
-    after = again.search(query, limit=10, max_shared=0)
+    after = find(again, query, 10, 0)
     assert [hit.rna for hit in after] == [hit.rna for hit in before]
     scores = [hit.score for hit in before]
     assert [hit.score for hit in after] == pytest.approx(scores, abs=1e-6)
@@ -223,7 +228,7 @@ def test_memory_is_changed_only_after_the_disk(
     monkeypatch.setattr(collection._records, "upsert", refuse)
     with pytest.raises(sqlite3.OperationalError):
         collection.upsert([encoded("rna", codes)])
-    assert collection.search(collection.query_of(codes, 0), limit=1, max_shared=0) == []
+    assert find(collection, collection.query_of(codes, 0), 1, 0) == []
 
 
 ROWS = st.dictionaries(st.integers(0, 19), st.floats(0.125, 1, width=32), max_size=8)

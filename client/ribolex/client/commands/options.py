@@ -15,6 +15,17 @@ class Pooling(StrEnum):
     COUNT = "count"
 
 
+class Sensitivity(StrEnum):
+    """How a search looks for similar RNAs."""
+
+    FAST = "fast"
+    SENSITIVE = "sensitive"
+    EXHAUSTIVE = "exhaustive"
+
+
+Collection = Annotated[
+    str, typer.Option("--collection", "-c", metavar="NAME", help="Collection of RNAs.")
+]
 Timeout = Annotated[
     float, typer.Option(help="Longest wait for one answer, in seconds.", min=0.1)
 ]

@@ -2,7 +2,6 @@
 
 from ribolex.client.convert.collections import (
     collection,
-    hits,
     rna,
     rna_to_pb,
     stored_rna,
@@ -15,6 +14,13 @@ from ribolex.client.convert.dictionaries import (
     nearest_features,
 )
 from ribolex.client.convert.encodings import encode_options, encoded, streamed
+from ribolex.client.convert.searches import (
+    SENSITIVITIES,
+    aligned,
+    conditions,
+    hits,
+    streamed_hits,
+)
 from ribolex.client.convert.values import (
     LEVELS,
     POOLINGS,
@@ -32,11 +38,14 @@ from ribolex.client.convert.values import (
 __all__ = [
     "LEVELS",
     "POOLINGS",
+    "SENSITIVITIES",
+    "aligned",
     "all_sendable",
     "choose",
     "codes",
     "codes_to_pb",
     "collection",
+    "conditions",
     "dictionary",
     "dictionary_change",
     "dictionary_ref",
@@ -53,5 +62,6 @@ __all__ = [
     "sendable",
     "stored_rna",
     "streamed",
+    "streamed_hits",
     "timing",
 ]

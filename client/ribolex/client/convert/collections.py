@@ -1,4 +1,4 @@
-"""Messages of collection.proto: RNAs in, stored RNAs and explained hits out."""
+"""Messages of collection.proto: RNAs out, stored RNAs and facts in."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from ribolex.client.convert.values import (
     codes,
     dictionary_ref,
     sendable,
-    timing,
 )
 from ribolex.v1 import codes_pb2, collection_pb2
 
@@ -61,34 +60,4 @@ def stored_rna(message: collection_pb2.GetRnaResponse) -> records.StoredRna:
         sequence_code=codes(message.sequence_code) if has_code else None,
         nucleotide_codes=codes(message.nucleotide_codes) if has_codes else None,
         fvu=message.fvu,
-    )
-
-
-def hits(message: collection_pb2.SearchSimilarResponse) -> records.Hits:
-    """Returns the hits of one search."""
-    return records.Hits(
-        hits=tuple(_hit(one) for one in message.hits),
-        dictionary=dictionary_ref(message.dictionary),
-        n_rnas=message.n_rnas,
-        query_fvu=message.query_fvu if message.HasField("query_fvu") else None,
-        timing=timing(message.timing),
-    )
-
-
-def _hit(message: collection_pb2.Hit) -> records.Hit:
-    return records.Hit(
-        rna=rna(message.rna),
-        score=message.score,
-        shared_features=tuple(
-            records.SharedFeature(
-                feature=shared.feature,
-                contribution=shared.contribution,
-                label=shared.label,
-                query_positions=tuple(shared.query_positions),
-                target_positions=tuple(shared.target_positions),
-            )
-            for shared in message.shared_features
-        ),
-        n_shared_features=message.n_shared_features,
-        other_contribution=message.other_contribution,
     )

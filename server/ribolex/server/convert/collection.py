@@ -1,11 +1,9 @@
-"""Messages of collection.proto: RNAs in, stored RNAs and explained hits out."""
+"""Messages of collection.proto: RNAs in, stored RNAs and facts out."""
 
-from collections.abc import Sequence
-
-from ribolex.dictionary import Dictionary, pool
+from ribolex.dictionary import pool
 from ribolex.rna import Rna
 from ribolex.server.convert import codes as convert
-from ribolex.server.index.collection import Facts, Hit, SharedFeature
+from ribolex.server.index.collection import Facts
 from ribolex.server.index.records import Record
 from ribolex.server.index.store import Summary
 from ribolex.v1 import codes_pb2, collection_pb2
@@ -58,31 +56,3 @@ def encode_record(
         pooled = pool(record.codes, facts.measure.pooling)
         message.sequence_code.CopyFrom(convert.encode_row(pooled, facts.n_features))
     return message
-
-
-def encode_hits(
-    hits: Sequence[Hit], dictionary: Dictionary
-) -> list[collection_pb2.Hit]:
-    """Returns hits with their explanations, features labelled."""
-    return [
-        collection_pb2.Hit(
-            rna=encode_rna(hit.rna),
-            score=hit.score,
-            shared_features=[_shared(each, dictionary) for each in hit.shared],
-            n_shared_features=hit.n_shared,
-            other_contribution=hit.other_contribution,
-        )
-        for hit in hits
-    ]
-
-
-def _shared(
-    shared: SharedFeature, dictionary: Dictionary
-) -> collection_pb2.SharedFeature:
-    return collection_pb2.SharedFeature(
-        feature=shared.feature,
-        contribution=shared.contribution,
-        label=dictionary.features.label[shared.feature],
-        query_positions=shared.query_positions.tolist(),
-        target_positions=shared.target_positions.tolist(),
-    )

@@ -11,7 +11,8 @@ from typing import NamedTuple
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-_NAMES = ("sequence", "sequences")
+_ENDS = ("sequence", "sequences")
+"""How the names of fields that hold letters end: "query_sequence"."""
 
 
 class Load(NamedTuple):
@@ -47,7 +48,7 @@ def _search(
 ) -> Iterator[tuple[str, ...]]:
     for field in descriptor.fields:
         inner = field.message_type
-        if field.type == FieldDescriptor.TYPE_STRING and field.name in _NAMES:
+        if field.type == FieldDescriptor.TYPE_STRING and field.name.endswith(_ENDS):
             yield (field.name,)
         elif inner is not None and inner not in above and not _is_map(inner):
             for path in _search(inner, (*above, descriptor)):

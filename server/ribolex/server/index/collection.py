@@ -1,7 +1,7 @@
 """One collection of RNAs: stored, found by likeness, and every hit explained.
 
-Joins the records on disk with the index in memory. Knows nothing of names of other
-collections, threads or messages.
+Joins the records on disk with what is drawn from them in memory. Knows nothing of
+names of other collections, threads or messages.
 """
 
 import time
@@ -11,21 +11,33 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, Int64, UInt32
+from jaxtyping import Int64
 
 from ribolex.dictionary import Codes, Dictionary
-from ribolex.errors import IncompatibleDictionaryError, NotReadyError, RnaNotFoundError
+from ribolex.errors import (
+    IncompatibleDictionaryError,
+    InvalidRequestError,
+    NotReadyError,
+    RnaNotFoundError,
+)
 from ribolex.rna import Rna
-from ribolex.server.index.forward import ForwardStore, WeightedCode
+from ribolex.server.index.forward import WeightedCode
+from ribolex.server.index.hits import Firing, Hit, SharedFeature
 from ribolex.server.index.measure import SearchMeasure
-from ribolex.server.index.projection import Projection
+from ribolex.server.index.metadata import MetadataColumns
+from ribolex.server.index.pooled import PooledSearch, Scored
 from ribolex.server.index.records import PooledCode, Record, Records, Written
+from ribolex.server.index.search import (
+    Found,
+    Rank,
+    Search,
+    Sensitivity,
+    cannot_align,
+)
 
 RECORDS = "records.sqlite3"
 """The file in a collection's folder."""
 
-_MIN_CANDIDATES = 1024
-_CANDIDATES_PER_HIT = 4
 _GROUP = 1024
 """Codes that are projected together when a collection is opened."""
 
@@ -89,55 +101,12 @@ class Query(NamedTuple):
     fvu: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SharedFeature:
-    """A feature of the query and a hit, and what it adds to the score."""
-
-    feature: int
-    contribution: float
-    query_positions: Int64[np.ndarray, " position"]
-    """Nucleotides from 0, rising; empty if the query's are not known."""
-    target_positions: Int64[np.ndarray, " position"]
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """One similar RNA; all contributions sum to the score."""
-
-    rna: Rna
-    score: float
-    """Cosine, 0 to 1, exact."""
-    shared: list[SharedFeature]
-    """Largest contribution first; not more than were asked for."""
-    n_shared: int
-    """All of them."""
-    other_contribution: float
-    """Of those that are not listed."""
-
-
 class Example(NamedTuple):
     """An RNA in which a feature fires."""
 
     rna: Rna
     max_activation: float
     positions: Int64[np.ndarray, " position"]
-
-
-class Firing:
-    """Where each feature fires in one RNA. Read-only."""
-
-    def __init__(self, codes: Codes) -> None:
-        order = np.argsort(codes.indices, kind="stable")
-        self._features = codes.indices[order]
-        self._rows = codes.rows_of_entries()[order]
-
-    def of(
-        self, features: Int64[np.ndarray, " feature"] | UInt32[np.ndarray, " feature"]
-    ) -> list[Int64[np.ndarray, " position"]]:
-        """Returns, for each feature, its nucleotides from 0, rising; maybe none."""
-        first = np.searchsorted(self._features, features, "left")
-        after = np.searchsorted(self._features, features, "right")
-        return [self._rows[i:j] for i, j in zip(first, after, strict=True)]
 
 
 _NOWHERE = Firing(
@@ -157,9 +126,8 @@ class Collection:
     def __init__(self, folder: Path) -> None:
         self._records = Records(folder / RECORDS)
         self.facts = Facts.from_json(self._records.facts)
-        self._forward = ForwardStore(self.facts.n_features)
-        self._projection = Projection(self.facts.n_features)
-        self._idf: Float32[np.ndarray, " n_features"] | None = None
+        self._metadata = MetadataColumns()
+        self._search: PooledSearch | None = None
 
     @staticmethod
     def create(folder: Path, facts: Facts) -> None:
@@ -174,7 +142,7 @@ class Collection:
     @property
     def is_loaded(self) -> bool:
         """Whether the index is there."""
-        return self._idf is not None
+        return self._search is not None
 
     def load(self, dictionary: Dictionary) -> None:
         """Builds the index from the records.
@@ -190,16 +158,18 @@ class Collection:
                 dictionary.content_id,
                 self.facts.content_id,
             )
-        self._idf = dictionary.features.idf
+        self._search = PooledSearch(self.facts.measure, dictionary.features.idf)
         ids: list[int] = []
         codes: list[PooledCode] = []
         for rna_id, pooled in self._records.scan():
             ids.append(rna_id)
             codes.append(pooled)
             if len(ids) == _GROUP:
-                self._put(ids, codes)
+                self._search.put(ids, codes)
                 ids, codes = [], []
-        self._put(ids, codes)
+        self._search.put(ids, codes)
+        for rna_id, metadata, length in self._records.scan_metadata():
+            self._metadata.put(rna_id, metadata, length)
 
     def close(self) -> None:
         """Closes the file; everything acknowledged is in it."""
@@ -216,7 +186,10 @@ class Collection:
         ]
         written = self._records.upsert(records)
         last = {rna_id: i for i, rna_id in enumerate(written.ids)}
-        self._put(list(last), [records[i].pooled for i in last.values()])
+        self._pooled.put(list(last), [records[i].pooled for i in last.values()])
+        for rna_id, i in last.items():
+            rna = records[i].rna
+            self._metadata.put(rna_id, rna.metadata, len(rna.sequence))
         return written
 
     def get(self, name: str) -> Record:
@@ -241,30 +214,41 @@ class Collection:
         record = self._records.read(rna_id)
         return Query(record.pooled, record.codes, rna_id, record.fvu)
 
-    def search(self, query: Query, *, limit: int, max_shared: int) -> list[Hit]:
-        """Returns the most similar RNAs, best first; equal scores by name.
+    def search(self, query: Query, search: Search) -> Found:
+        """Returns the most similar RNAs, best first; equal ones by name.
 
-        RNAs that share no feature with the query are no hits.
+        RNAs that have nothing in common with the query are no hits.
 
         Args:
             query: from `query_of` or `query_like`, or a pooled code.
-            limit: hits to return at most.
-            max_shared: shared features to explain in each at most.
+            search: how, and for how much.
+
+        Raises:
+            IncompatibleDictionaryError: it is to align, and cannot.
+            InvalidRequestError: what is asked for contradicts itself.
         """
-        vector = self._weigh(query.pooled)
-        n_candidates = max(_MIN_CANDIDATES, _CANDIDATES_PER_HIT * limit) + 1
-        ids = self._projection.candidates(vector, n_candidates)
-        if query.excluded is not None:
-            ids = ids[ids != query.excluded]
-        scores = self._forward.score(vector, ids)
-        best = self._best(ids, scores, limit)
+        search.check()
+        sensitivity = self._sensitivity(search)
+        allowed = self._metadata.allowed(search.where) if search.where else None
+        n_rnas = self.n_rnas
+        n_searched = n_rnas if allowed is None else int(np.count_nonzero(allowed))
+        vector = self._pooled.weigh(query.pooled)
+        scored = self._pooled.nearest(vector, search.limit, allowed)
+        ranked = self._rank(scored, query.excluded, search.limit)
+        left = search.cut(list(ranked))
+        page = left[: search.page_size or None]
         fires = _NOWHERE if query.codes is None else Firing(query.codes)
-        return [self._explain(vector, fires, i, max_shared) for i in best]
+        hits = []
+        for rank in page:
+            search.check()
+            hits.append(self._explain(vector, fires, ranked[rank], search.max_shared))
+        last = page[-1] if len(page) < len(left) else None
+        return Found(hits, sensitivity, n_rnas, n_searched, last)
 
     def examples(self, feature: int, limit: int) -> list[Example]:
         """Returns the RNAs in which a feature fires most strongly, strongest first."""
         found = []
-        for rna_id, peak in self._forward.strongest(feature, limit):
+        for rna_id, peak in self._pooled.strongest(feature, limit):
             record = self._records.read(rna_id)
             positions = Firing(record.codes).of(np.array([feature]))[0]
             found.append(Example(record.rna, peak, positions))
@@ -276,59 +260,56 @@ class Collection:
             raise RnaNotFoundError(name, self.facts.name)
         return rna_id
 
-    def _weigh(self, pooled: PooledCode) -> WeightedCode:
-        if self._idf is None:
+    @property
+    def _pooled(self) -> PooledSearch:
+        if self._search is None:
             raise NotReadyError(f"collection {self.facts.name!r} has no index yet")
-        return self.facts.measure.weigh(pooled, self._idf)
+        return self._search
 
-    def _put(self, ids: Sequence[int], pooled: Sequence[PooledCode]) -> None:
-        codes = [self._weigh(code) for code in pooled]
-        for rna_id, code in zip(ids, codes, strict=True):
-            self._forward.put(rna_id, code)
-        self._projection.put(ids, codes)
+    def _sensitivity(self, search: Search) -> Sensitivity:
+        """Returns how to search, once it is clear that this can be done."""
+        wanted = search.sensitivity
+        if wanted == "fast" and search.max_e_value is not None:
+            raise InvalidRequestError(
+                "max_e_value", "a fast search has no E-values, expected another one"
+            )
+        if wanted in (None, "fast") and search.max_e_value is None:
+            return "fast"
+        ref = f"{self.facts.dictionary}@{self.facts.version}"
+        raise cannot_align(ref)
 
-    def _best(
-        self,
-        ids: Int64[np.ndarray, " rna"],
-        scores: Float32[np.ndarray, " rna"],
-        limit: int,
-    ) -> list[int]:
-        """Returns the ids of the hits in their order."""
-        kept = scores > 0
-        ids, scores = ids[kept], scores[kept]
+    def _rank(
+        self, scored: Scored, excluded: int | None, limit: int
+    ) -> dict[Rank, int]:
+        """Returns the ids of all hits by their ranks, in their order."""
+        kept = scored.ids != (-1 if excluded is None else excluded)
+        ids, scores = scored.ids[kept], scored.scores[kept]
         if limit == 0 or len(ids) == 0:
-            return []
+            return {}
         # Names only of those that a tie with the last hit lets in.
-        worst = np.sort(scores)[::-1][:limit][-1]
+        worst = np.partition(scores, -limit)[-limit] if limit < len(ids) else 0.0
         kept = scores >= worst
         ids, scores = ids[kept], scores[kept]
         names = self._records.names(ids.tolist())
-        order = sorted(range(len(ids)), key=lambda i: (-scores[i], names[i]))
-        return [int(ids[i]) for i in order[:limit]]
+        ranks = {
+            Rank(0.0, -float(score), name): int(rna_id)
+            for rna_id, score, name in zip(ids, scores, names, strict=True)
+        }
+        return {rank: ranks[rank] for rank in sorted(ranks)[:limit]}
 
     def _explain(
         self, vector: WeightedCode, fires: Firing, rna_id: int, max_shared: int
     ) -> Hit:
-        target = self._forward.row(rna_id)
-        features, here, there = np.intersect1d(
-            vector.features, target.features, assume_unique=True, return_indices=True
-        )
-        parts = vector.weights[here].astype(np.float64) * target.weights[there]
-        order = np.lexsort((features, -parts))[:max_shared]
+        features, parts = self._pooled.parts(vector, rna_id)
         record = self._records.read(rna_id)
-        listed = features[order]
+        listed = features[:max_shared]
         in_query, in_target = fires.of(listed), Firing(record.codes).of(listed)
         shared = [
-            SharedFeature(
-                int(features[i]),
-                float(parts[i]),
-                in_query[rank],
-                in_target[rank],
+            SharedFeature(int(feature), float(part), here, there)
+            for feature, part, here, there in zip(
+                listed, parts[:max_shared], in_query, in_target, strict=True
             )
-            for rank, i in enumerate(order)
         ]
-        other = float(parts.sum() - parts[order].sum())
         score = min(1.0, float(parts.sum()))
-        n_shared = len(features)
-        others = max(0.0, other) if len(order) < n_shared else 0.0
-        return Hit(record.rna, score, shared, n_shared, others)
+        other = float(parts[max_shared:].sum())
+        return Hit(record.rna, score, shared, len(features), other)

@@ -7,10 +7,11 @@ is a guess that is ranked exactly elsewhere. Knows ids and weighted codes only.
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import faiss
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Bool, Float32, Int64
 
 from ribolex.server.index.forward import WeightedCode
 
@@ -53,12 +54,30 @@ class Projection:
         self._highest = max(self._highest, int(ids.max()))
         self._index.add_with_ids(np.stack([self._project(c) for c in codes]), ids)
 
-    def candidates(self, query: WeightedCode, limit: int) -> Int64[np.ndarray, " rna"]:
-        """Returns the ids of at most `limit` codes that are probably the nearest."""
+    def candidates(
+        self,
+        query: WeightedCode,
+        limit: int,
+        allowed: Bool[np.ndarray, " id"] | None = None,
+    ) -> Int64[np.ndarray, " rna"]:
+        """Returns the ids of at most `limit` codes that are probably the nearest.
+
+        Args:
+            query: what to be near to.
+            limit: most ids to return.
+            allowed: by id, whether to look at it; None for all.
+        """
         limit = min(limit, len(self))
         if limit == 0:
             return np.empty(0, np.int64)
-        _, found = self._index.search(self._project(query)[None], limit)
+        among = None
+        if allowed is not None:
+            bits = np.packbits(allowed, bitorder="little")
+            # Their Python layer takes other arguments than the stubs know.
+            kinds: Any = faiss
+            among = kinds.SearchParameters(sel=kinds.IDSelectorBitmap(bits))
+        vector = self._project(query)[None]
+        _, found = self._index.search(vector, limit, params=among)
         ids: Int64[np.ndarray, " rna"] = found[0]
         return ids[ids >= 0]
 

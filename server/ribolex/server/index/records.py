@@ -175,6 +175,12 @@ class Records:
         for rna_id, *blobs in self._db.execute(statement):
             yield rna_id, _unpack_pooled(*blobs)
 
+    def scan_metadata(self) -> Iterator[tuple[int, Mapping[str, str], int]]:
+        """Yields id, metadata and nucleotides of every RNA, in the order of ids."""
+        statement = "SELECT id, metadata, length(sequence) FROM rna ORDER BY id"
+        for rna_id, metadata, length in self._db.execute(statement):
+            yield rna_id, json.loads(metadata), length
+
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         self._db.execute("BEGIN IMMEDIATE")

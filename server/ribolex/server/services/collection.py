@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import grpc
 
-from ribolex.dictionary import Dictionary
-from ribolex.errors import IncompatibleDictionaryError, InvalidRequestError
 from ribolex.server.convert import codes as convert
 from ribolex.server.convert import collection as encode
-from ribolex.server.engine.encoding import EncodeTask, Encoding, Recipe
-from ribolex.server.engine.front import Answer, Order
-from ribolex.server.engine.ticket import Spent
-from ribolex.server.index.collection import Collection, Hit, Query
-from ribolex.server.index.records import PooledCode
-from ribolex.server.services.gate import Backend, Gate, deadline_of
-from ribolex.server.services.outcomes import count_answer
+from ribolex.server.services.align import align
+from ribolex.server.services.gate import Gate, deadline_of
+from ribolex.server.services.search import Caller, answer_query, search_similar
+from ribolex.server.services.streaming import in_order, until_drained
 from ribolex.server.services.upsert import Upsert
-from ribolex.v1 import codes_pb2, collection_pb2, collection_pb2_grpc
+from ribolex.v1 import collection_pb2, collection_pb2_grpc
 
-_DEFAULT_SHARED = 5
+_IN_FLIGHT = 8
+"""Queries of one stream at work: some are encoded together while another searches."""
 
 
 class CollectionService(collection_pb2_grpc.CollectionServiceServicer):
@@ -117,113 +113,38 @@ class CollectionService(collection_pb2_grpc.CollectionServiceServicer):
         request: collection_pb2.SearchSimilarRequest,
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> collection_pb2.SearchSimilarResponse:
-        """Finds similar RNAs and says which shared features make them so."""
-        begun_s = time.monotonic()
-        backend = self._gate.enter()
-        limit = convert.decode_count(request.top_k, "top_k", default=10, limit=1000)
-        max_shared = _DEFAULT_SHARED
-        if request.HasField("max_shared_features"):
-            max_shared = convert.decode_count(
-                request.max_shared_features,
-                "max_shared_features",
-                default=0,
-                limit=1000,
-            )
-        facts = (await backend.collections.summary(request.collection)).facts
-        found = await backend.dictionaries.get(facts.dictionary, facts.version)
+        """Finds similar RNAs and says what makes them so."""
         deadline_s = deadline_of(context.time_remaining())
-        source = await _source(backend, request, found.dictionary, deadline_s)
+        return await search_similar(Caller(self._gate.enter(), deadline_s), request)
 
-        def search(collection: Collection) -> tuple[Query, list[Hit], int]:
-            query = source.query(collection)
-            hits = collection.search(query, limit=limit, max_shared=max_shared)
-            return query, hits, collection.n_rnas
+    async def SearchSimilarStream(  # noqa: N802
+        self,
+        request_iterator: AsyncIterator[collection_pb2.SearchSimilarStreamRequest],
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> AsyncIterator[collection_pb2.SearchSimilarStreamResponse]:
+        """Searches with a stream of queries, answers in their order."""
+        deadline_s = deadline_of(context.time_remaining())
+        caller = Caller(self._gate.enter(), deadline_s, is_streaming=True)
 
-        query, hits, n_rnas = await backend.collections.run(facts.name, search)
-        total_s = time.monotonic() - begun_s
-        response = collection_pb2.SearchSimilarResponse(
-            hits=encode.encode_hits(hits, found.dictionary),
-            dictionary=encode.encode_dictionary(facts),
-            timing=convert.encode_timing(
-                source.queue_s, source.batches, total_s, source.n_cached
-            ),
-            n_rnas=n_rnas,
-            query_fvu=query.fvu,
-        )
-        convert.check_size(
-            response,
-            backend.max_message_bytes,
-            "top_k",
-            "ask for fewer hits or shared features",
-        )
-        return response
+        async def answer(
+            message: collection_pb2.SearchSimilarStreamRequest,
+        ) -> collection_pb2.SearchSimilarStreamResponse:
+            return await answer_query(caller, message.request)
 
+        requests = until_drained(request_iterator, self._gate.draining)
+        answers = in_order(requests, answer, in_flight=_IN_FLIGHT)
+        index = 0
+        async with aclosing(answers):
+            async for _, response in answers:
+                response.index = index
+                yield response
+                index += 1
 
-class _Source(NamedTuple):
-    """Where a query comes from: how to make it, and what that took so far."""
-
-    query: Callable[[Collection], Query]
-    """To be called in the collection's thread."""
-    queue_s: float
-    batches: Mapping[int, Spent]
-    n_cached: int = 0
-
-
-async def _source(
-    backend: Backend,
-    request: collection_pb2.SearchSimilarRequest,
-    dictionary: Dictionary,
-    deadline_s: float | None,
-) -> _Source:
-    """Returns what a request compares with; a sequence is encoded for it."""
-    kind = request.WhichOneof("query")
-    if kind == "sequence":
-        encoding, answer = await _encode(backend, request, dictionary, deadline_s)
-        return _Source(
-            lambda collection: collection.query_of(encoding.codes, encoding.fvu),
-            answer.queue_s,
-            answer.batches,
-            answer.n_cached,
-        )
-    if kind == "rna":
-        return _Source(lambda collection: collection.query_like(request.rna), 0.0, {})
-    if kind == "code":
-        pooled = _decode_query(request.code, dictionary)
-        return _Source(lambda _: Query(pooled, None), 0.0, {})
-    raise InvalidRequestError("query", "expected a sequence, an RNA or a code")
-
-
-async def _encode(
-    backend: Backend,
-    request: collection_pb2.SearchSimilarRequest,
-    dictionary: Dictionary,
-    deadline_s: float | None,
-) -> tuple[Encoding, Answer[Encoding]]:
-    fitting = await backend.dictionaries.fitting(dictionary.name, dictionary.version)
-    recipe = Recipe(dictionary.sae.k, None)
-    order = Order(
-        [request.sequence],
-        lambda text: EncodeTask(text, fitting.dictionary, recipe),
-        degap=request.degap,
-        deadline_s=deadline_s,
-        where=lambda _: "sequence",
-    )
-    answer = await backend.engine.compute(order)
-    count_answer(backend.metrics, answer)
-    (outcome,) = answer.outcomes
-    if not isinstance(outcome, Encoding):
-        raise outcome
-    return outcome, answer
-
-
-def _decode_query(message: codes_pb2.Codes, dictionary: Dictionary) -> PooledCode:
-    codes = convert.decode_codes(message, "code")
-    if len(codes) != 1:
-        raise InvalidRequestError("code", f"{len(codes)} rows, expected 1")
-    n_features = dictionary.sae.n_features
-    if codes.n_features != n_features:
-        raise IncompatibleDictionaryError(
-            dictionary.ref, "n_features", n_features, f"{codes.n_features}, as the code"
-        )
-    features, values = codes.row(0)
-    return PooledCode(features, values, peaks=values)
+    async def Align(  # noqa: N802
+        self,
+        request: collection_pb2.AlignRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> collection_pb2.AlignResponse:
+        """Aligns two RNAs and says what makes the score."""
+        deadline_s = deadline_of(context.time_remaining())
+        return await align(Caller(self._gate.enter(), deadline_s), request)

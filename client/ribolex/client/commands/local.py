@@ -1,0 +1,113 @@
+"""The options by which a command works on a folder of collections without a server.
+
+It starts a server of its own behind a private socket and stops it in the end, so that
+answers, and what is in the folder, are a server's.
+"""
+
+import functools
+import inspect
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, get_type_hints
+
+import typer
+
+from ribolex.client.child import running_server
+from ribolex.client.client import Client
+from ribolex.client.commands import options
+from ribolex.client.commands.server import Server, with_server
+from ribolex.client.errors import CollectionNotFoundError
+
+DEFAULT_DATA = Path("~/.local/share/ribolex")
+"""Where a server keeps its collections unless it is told otherwise."""
+_LOCAL_TIMEOUT_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where collections are: on a server, or in a folder."""
+
+    server: Server
+    data: Path | None
+    """The folder; None: ask the server."""
+    serving: tuple[str, ...]
+    """What the server of a folder is told beside it."""
+
+    @contextmanager
+    def connect(self, timeout_s: float, collection: str = "") -> Iterator[Client]:
+        """Gives a client of whoever has the collections.
+
+        Args:
+            timeout_s: longest wait for one answer of a server.
+            collection: one that must be in the folder; empty: none need be.
+
+        Raises:
+            CollectionNotFoundError: it is not there.
+            NotReadyError: the folder cannot be worked on.
+        """
+        if self.data is None:
+            with self.server.connect(timeout_s) as client:
+                yield client
+            return
+        data = self.data.expanduser()
+        if collection and not (data / collection).is_dir():
+            raise CollectionNotFoundError(f"no collection {collection!r} in {data}")
+        with (
+            tempfile.TemporaryDirectory(prefix="ribolex-") as folder,
+            running_server(Path(folder), data, self.serving) as address,
+            Client(address, timeout_s=max(timeout_s, _LOCAL_TIMEOUT_S)) as client,
+        ):
+            yield client
+
+
+def with_place(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command, in place of its parameter `place`, the options for one."""
+    given = inspect.signature(_place).parameters
+    own = inspect.signature(command).parameters
+
+    @functools.wraps(command)
+    def run(**told: object) -> None:
+        chosen = {name: told.pop(name) for name in given}
+        command(place=_place(**chosen), **told)  # type: ignore[arg-type]
+
+    shown = [
+        each.replace(kind=each.KEYWORD_ONLY)
+        for each in (*own.values(), *given.values())
+        if each.name != "place"
+    ]
+    run.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+    run.__annotations__ = {
+        **get_type_hints(command, include_extras=True),
+        **get_type_hints(_place, include_extras=True),
+        "return": None,
+    }
+    return with_server(run)
+
+
+def _place(
+    server: Server,
+    local: Annotated[
+        bool,
+        typer.Option("--local", help="Work on the folder --data, with no server."),
+    ] = False,
+    data: Annotated[
+        Path,
+        typer.Option(
+            help="With --local: folder of collections; a server can take it over.",
+            envvar="RIBOLEX_DATA",
+        ),
+    ] = DEFAULT_DATA,
+    model: options.Model = "bundled",
+    registry: options.Registry = None,
+    device: options.Device = "cpu",
+    precision: options.ModelPrecision = options.Precision.FLOAT32,
+) -> Place:
+    if not local:
+        return Place(server, None, ())
+    serving = ["--model", model, "--device", device, "--precision", precision.value]
+    if registry is not None:
+        serving += ["--registry", registry]
+    return Place(server, data, tuple(serving))

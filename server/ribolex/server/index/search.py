@@ -1,0 +1,72 @@
+"""What can be asked of a search, and what it gives.
+
+Knows nothing of how RNAs are found.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from ribolex.errors import IncompatibleDictionaryError
+from ribolex.server.index.hits import Hit
+from ribolex.server.index.metadata import Condition
+
+Sensitivity = Literal["fast", "sensitive", "exhaustive"]
+
+
+class Rank(NamedTuple):
+    """Where a hit stands among others; smaller is better, and no two are equal."""
+
+    e_value: float
+    """0 where there is none."""
+    minus_score: float
+    name: str
+
+
+def go_on() -> None:
+    """Does nothing: nobody ends the search."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """How to search, and for how much."""
+
+    limit: int
+    """Most hits, of all pages."""
+    max_shared: int
+    """Most features to list in each."""
+    sensitivity: Sensitivity | None = None
+    """None: what the collection's dictionary allows."""
+    max_e_value: float | None = None
+    where: tuple[Condition, ...] = ()
+    page_size: int = 0
+    """Most hits to explain and return; 0 for all."""
+    after: Rank | None = None
+    """The last hit of the page before."""
+    check: Callable[[], None] = go_on
+    """Called between blocks of work; raises when nobody waits any more."""
+
+    def cut(self, ranks: Sequence[Rank]) -> Sequence[Rank]:
+        """Returns those ranks of all hits, in their order, that are left to tell."""
+        after = self.after
+        return ranks if after is None else [rank for rank in ranks if rank > after]
+
+
+class Found(NamedTuple):
+    """One page of hits."""
+
+    hits: list[Hit]
+    sensitivity: Sensitivity
+    n_rnas: int
+    """In the collection."""
+    n_searched: int
+    """Of these, that the conditions let through."""
+    last: Rank | None
+    """Of the page; None if no other page follows."""
+
+
+def cannot_align(ref: str) -> IncompatibleDictionaryError:
+    """Returns the error of who wants alignments under a dictionary without a model."""
+    return IncompatibleDictionaryError(
+        ref, "alignment model", "missing", "one, for any search but a fast one"
+    )
