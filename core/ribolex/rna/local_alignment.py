@@ -1,13 +1,14 @@
-"""Local alignment scores of RNAs, by their letters and by vectors of nucleotides.
+"""Local alignment of RNAs, by their letters and by vectors of nucleotides.
 
-Smith-Waterman with affine gaps (Gotoh 1982), scores only. Many targets are aligned
-at once, one a lane (Rognes 2011), so that the compiler can use wide registers. A
-vector stands for a nucleotide in any way the caller likes, dense or sparse. Knows
-nothing of models or dictionaries, of how good a score is, or of where in the RNAs it
-was reached.
+Smith-Waterman with affine gaps (Gotoh 1982): best scores and where they end. Many
+targets are aligned at once, one a lane (Rognes 2011). A vector stands for a nucleotide
+in any way the caller likes, dense or sparse. Scores are counted in whole numbers, with
+vectors in 16 bits: they lie within about 1e-5 of the greatest pair score times the
+root of the alignment's length of those that `traceback` gives. Knows nothing of models
+or dictionaries, or of how good a score is.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,14 +16,23 @@ import numpy as np
 from jaxtyping import Float, Float32, Int, Int32, Int64, UInt8, UInt32
 
 from ribolex.errors import InvalidRequestError
-from ribolex.rna.kernels import LANES, align_lanes, multiply_sparse
+from ribolex.rna.kernels import (
+    align_products,
+    align_targets,
+    multiply_sparse,
+)
+from ribolex.rna.scoring import (
+    Scoring,
+    WholeScoring,
+    strips_of_letters,
+    strips_of_vectors,
+)
+from ribolex.rna.strips import LANES
 
 UNKNOWN = 4
-_PADDING = 5
-_FORBIDDEN = -1e4
-"""Score of a pair with padding: less than any alignment can make good."""
 _CODE_OF_BYTE = np.full(256, UNKNOWN, dtype=np.uint8)
 _CODE_OF_BYTE[np.frombuffer(b"ACGUT", dtype=np.uint8)] = [0, 1, 2, 3, 3]
+_TARGETS_A_BLOCK = 512
 
 
 class SparseVectors(NamedTuple):
@@ -35,6 +45,13 @@ class SparseVectors(NamedTuple):
     values: Float32[np.ndarray, " entry"]
     width: int
 
+    def norms(self) -> Float32[np.ndarray, "nucleotide 1"]:
+        """Length of each vector."""
+        sums = np.zeros((len(self.indptr) - 1, 1), np.float32)
+        owners = np.repeat(np.arange(len(sums)), np.diff(self.indptr))
+        np.add.at(sums[:, 0], owners, self.values**2)
+        return np.sqrt(sums)
+
 
 Vectors = Float[np.ndarray, "nucleotide width"] | SparseVectors
 """Dense (float16 or float32) or sparse; what counts is their scalar product."""
@@ -42,7 +59,7 @@ Vectors = Float[np.ndarray, "nucleotide width"] | SparseVectors
 
 @dataclass(frozen=True, slots=True)
 class AlignmentScoring:
-    """What a pair of nucleotides is worth, and what a gap costs.
+    """A scoring of few numbers.
 
     A pair scores by its letters (0 where one is none of A, C, G, U) plus
     `similarity * <v, w> + offset`, v and w the vectors of the two nucleotides. The
@@ -57,18 +74,17 @@ class AlignmentScoring:
     gap_open: float = 2.4
     gap_extend: float = 0.45
 
-    def letter_scores(self) -> Float32[np.ndarray, "5 6"]:
-        """Returns the score of each query letter against each target letter.
+    @property
+    def letters(self) -> Float32[np.ndarray, "5 5"]:
+        """Score of each query letter with each target letter, `offset` added.
 
-        The order is A, C, G, U, unknown, and for targets padding.
+        The order is A, C, G, U, unknown.
         """
-        table = np.full((5, 6), self.transversion, np.float64)
+        table = np.full((5, 5), self.transversion, np.float64)
         table[[0, 1, 2, 3], [2, 3, 0, 1]] = self.transition
         table[range(4), range(4)] = self.match
         table[UNKNOWN] = table[:, UNKNOWN] = 0.0
-        table += self.offset
-        table[:, _PADDING] = _FORBIDDEN
-        return table.astype(np.float32)
+        return (table + self.offset).astype(np.float32)
 
 
 LETTERS = AlignmentScoring()
@@ -122,6 +138,86 @@ class NucleotideArrays:
         vectors = None if self.vectors is None else _take(self.vectors, rows)
         return NucleotideArrays(self.letters[rows], offsets, vectors)
 
+    def weighted(self, weight: float) -> "NucleotideArrays":
+        """Returns the same with vectors times `weight`, without any if that is 0."""
+        vectors = self.vectors
+        if weight == 0 or vectors is None:
+            vectors = None
+        elif isinstance(vectors, SparseVectors):
+            vectors = vectors._replace(values=vectors.values * np.float32(weight))
+        else:
+            vectors = vectors.astype(np.float32) * np.float32(weight)
+        return NucleotideArrays(self.letters, self.offsets, vectors)
+
+
+class LocalScores(NamedTuple):
+    """The best local alignment of one query with each target; in their order."""
+
+    scores: Float32[np.ndarray, " target"]
+    """>= 0, in units of the scoring."""
+    query_stops: Int64[np.ndarray, " target"]
+    """Where it ends, exclusive; 0 if the score is 0."""
+    target_stops: Int64[np.ndarray, " target"]
+
+
+class Band(NamedTuple):
+    """Where alignments are looked for."""
+
+    diagonals: Int64[np.ndarray, " target"]
+    """Position in the target less that in the query."""
+    half_width: int
+    """>= 0, how far to both sides of it."""
+
+
+def align_locally(
+    query: NucleotideArrays,
+    targets: NucleotideArrays,
+    scoring: Scoring,
+    band: Band | None = None,
+) -> LocalScores:
+    """Returns the best score of a query with every target, and where it ends.
+
+    Blocks, without the interpreter lock. Of several alignments that score the same
+    it tells the end of one.
+
+    Args:
+        query: one sequence, its vectors dense or none.
+        targets: vectors as the query's.
+        scoring: of letters and gaps.
+        band: looks at no pairs outside of it, or at all of them.
+
+    Raises:
+        InvalidRequestError: vectors are lacking, do not go together or are not
+            finite; a gap costs nothing; not one query, or not a diagonal each.
+    """
+    if len(query) != 1:
+        raise InvalidRequestError("query", f"{len(query)} sequences, expected one")
+    if band is not None and len(band.diagonals) != len(targets):
+        raise InvalidRequestError(
+            "band.diagonals", f"{len(band.diagonals)}, expected {len(targets)}"
+        )
+    ours, theirs = dense_pair(query, targets)
+    units = WholeScoring.choose(scoring, ours, theirs, _most_pairs(query, targets))
+    none = np.empty(0, np.int64)
+    diagonals = none if band is None else band.diagonals.astype(np.int64)
+    order = np.argsort(targets.lengths if band is None else diagonals, kind="stable")
+    out = np.zeros((3, len(targets)), np.int32)
+    align_targets(
+        strips_of_vectors(ours, units.queries),
+        strips_of_letters(query.letters),
+        targets.letters,
+        targets.offsets,
+        theirs,
+        np.float32(units.targets),
+        units.letters,
+        units.costs,
+        order,
+        diagonals,
+        0 if band is None else band.half_width,
+        out,
+    )
+    return _local_scores(out, units)
+
 
 def local_scores(
     queries: NucleotideArrays,
@@ -130,8 +226,7 @@ def local_scores(
 ) -> Float32[np.ndarray, "scoring query target"]:
     """Returns the best local alignment score of every query with every target.
 
-    Blocks. Several scorings share the scalar products, which cost most where vectors
-    are dense.
+    Blocks.
 
     Args:
         queries: with vectors if any scoring has a `similarity`.
@@ -144,32 +239,24 @@ def local_scores(
     Raises:
         InvalidRequestError: vectors are lacking, or do not go together.
     """
-    uses_vectors = any(scoring.similarity for scoring in scorings)
-    tables = [scoring.letter_scores() for scoring in scorings]
-    out = np.empty((len(scorings), len(queries), len(targets)), np.float32)
-    none = np.empty((0, 0), np.float32)
-    scratch = none.ravel()
-    if uses_vectors:
+    if any(scoring.similarity for scoring in scorings):
+        if queries.vectors is None:
+            raise InvalidRequestError("vectors", "none in the queries")
         _check_vectors(queries.vectors, targets.vectors)
-        longest = int(queries.lengths.max(initial=0) * targets.lengths.max(initial=0))
-        scratch = np.empty(longest * LANES, np.float32)
-    for block in _blocks(targets):
-        lettered = [np.take(table, block.letters, axis=1) for table in tables]
-        products: Iterator[Float32[np.ndarray, "query_nucleotide cell"]] = iter(())
-        if uses_vectors:
-            products = _products(queries, targets, block.rows, scratch)
-        for query, letters in enumerate(_split(queries)):
-            product = next(products, none)
-            for i, scoring in enumerate(scorings):
-                best = align_lanes(
-                    letters,
-                    lettered[i],
-                    product if scoring.similarity else none,
-                    np.float32(scoring.similarity),
-                    np.float32(scoring.gap_open),
-                    np.float32(scoring.gap_extend),
-                )
-                out[i, query, block.members] = best[: len(block.members)]
+    out = np.empty((len(scorings), len(queries), len(targets)), np.float32)
+    singles = [queries.take(np.array([query])) for query in range(len(queries))]
+    order = np.argsort(targets.lengths, kind="stable")
+    for start in range(0, len(order), _TARGETS_A_BLOCK):
+        members = order[start : start + _TARGETS_A_BLOCK]
+        block = targets.take(members)
+        plain, weighed = block.weighted(0), block.weighted(1)
+        for i, scoring in enumerate(scorings):
+            theirs = weighed if scoring.similarity else plain
+            for query, single in enumerate(singles):
+                ours = single.weighted(scoring.similarity)
+                is_sparse = isinstance(ours.vectors, SparseVectors)
+                align = _align_sparse if is_sparse else align_locally
+                out[i, query, members] = align(ours, theirs, scoring).scores
     return out
 
 
@@ -186,83 +273,96 @@ def correct_for_length(
     return corrected
 
 
-class _Block(NamedTuple):
-    """Targets of similar length, one a lane; position-major, LANES to a position."""
+def _local_scores(
+    out: Int32[np.ndarray, "three target"], units: WholeScoring
+) -> LocalScores:
+    is_found = out[0] > 0
+    rows, places = (np.where(is_found, x + 1, 0).astype(np.int64) for x in out[1:])
+    return LocalScores((out[0] * units.unit).astype(np.float32), rows, places)
 
-    members: Int64[np.ndarray, " target"]
-    rows: Int64[np.ndarray, " cell"]
-    """Nucleotide in `targets`, -1 for padding."""
-    letters: UInt8[np.ndarray, " cell"]
 
-
-def _blocks(targets: NucleotideArrays) -> Iterator[_Block]:
+def _align_sparse(
+    query: NucleotideArrays, targets: NucleotideArrays, scoring: Scoring
+) -> LocalScores:
+    """Returns what `align_locally` does, for vectors that are sparse."""
+    ours, theirs = query.vectors, targets.vectors
+    if not (isinstance(ours, SparseVectors) and isinstance(theirs, SparseVectors)):
+        raise InvalidRequestError("vectors", f"{_describe(theirs)}, expected sparse")
+    units = WholeScoring.choose(
+        scoring, ours.norms(), theirs.norms(), _most_pairs(query, targets)
+    )
+    strips = strips_of_letters(query.letters)
+    features, table = _tabulate(ours)
+    table *= np.float32(units.queries * units.targets)
+    lettered = units.letters[strips.ravel()].T.astype(np.float32)
+    slots = np.full(theirs.width, -1, np.int32)
+    slots[features] = np.arange(len(features), dtype=np.int32)
+    out = np.zeros((3, len(targets)), np.int32)
+    best = np.empty((3, LANES), np.int32)
     order = np.argsort(targets.lengths, kind="stable")
     for start in range(0, len(order), LANES):
         members = order[start : start + LANES]
-        lengths = np.zeros(LANES, np.int64)
-        lengths[: len(members)] = targets.lengths[members]
-        firsts = np.zeros(LANES, np.int64)
-        firsts[: len(members)] = targets.offsets[members]
-        places = np.arange(lengths.max(initial=0))[:, None]
-        rows = np.where(places < lengths, places + firsts, -1).ravel()
-        letters = np.where(rows >= 0, targets.letters[rows], np.uint8(_PADDING))
-        yield _Block(members, rows, letters)
+        places = np.arange(targets.lengths[members].max())[:, None]
+        rows = np.full((len(places), LANES), -1)
+        rows[:, : len(members)] = np.where(
+            places < targets.lengths[members], places + targets.offsets[members], -1
+        )
+        products = np.empty((len(places), strips.size, LANES), np.int32)
+        multiply_sparse(
+            theirs.indptr,
+            theirs.indices,
+            theirs.values,
+            rows,
+            slots,
+            table,
+            np.ascontiguousarray(lettered),
+            targets.letters,
+            products,
+        )
+        align_products(strips, products, units.costs, best)
+        out[:, members] = best[:, : len(members)]
+    return _local_scores(out, units)
 
 
-def _split(queries: NucleotideArrays) -> Iterator[UInt8[np.ndarray, " nucleotide"]]:
-    for start, stop in zip(queries.offsets[:-1], queries.offsets[1:], strict=True):
-        yield queries.letters[start:stop]
+def _most_pairs(query: NucleotideArrays, targets: NucleotideArrays) -> int:
+    return min(len(query.letters), int(targets.lengths.max(initial=0)))
 
 
-def _products(
-    queries: NucleotideArrays,
-    targets: NucleotideArrays,
-    rows: Int64[np.ndarray, " cell"],
-    scratch: Float32[np.ndarray, " room"],
-) -> Iterator[Float32[np.ndarray, "query_nucleotide cell"]]:
-    """Yields the scalar products of each query's vectors with those of a block.
+def dense_pair(
+    query: NucleotideArrays, targets: NucleotideArrays
+) -> tuple[Float32[np.ndarray, "nucleotide width"], Float32[np.ndarray, "cell width"]]:
+    """Returns the vectors of both in float32, of width 0 if they have none.
 
-    They lie in `scratch` and last until the next ones. Padding gets those of some
-    other nucleotide or 0: its letter forbids it anyway.
+    Raises:
+        InvalidRequestError: they do not go together, or are sparse.
     """
-    ours, theirs = queries.vectors, targets.vectors
-    spans = list(zip(queries.offsets[:-1], queries.offsets[1:], strict=True))
-    rooms = [
-        scratch[: (stop - start) * len(rows)].reshape(-1, len(rows))
-        for start, stop in spans
-    ]
-    if isinstance(ours, SparseVectors) and isinstance(theirs, SparseVectors):
-        slots = np.full(theirs.width, -1, np.int32)
-        for (start, stop), room in zip(spans, rooms, strict=True):
-            features, table = _tabulate(ours, start, stop)
-            slots[features] = np.arange(len(features), dtype=np.int32)
-            multiply_sparse(
-                theirs.indptr, theirs.indices, theirs.values, rows, slots, table, room
-            )
-            slots[features] = -1
-            yield room
-    elif isinstance(ours, np.ndarray) and isinstance(theirs, np.ndarray):
-        block = theirs[rows].astype(np.float32).T
-        for (start, stop), room in zip(spans, rooms, strict=True):
-            yield np.matmul(ours[start:stop].astype(np.float32), block, out=room)
+    _check_vectors(query.vectors, targets.vectors)
+    return _dense(query), _dense(targets)
+
+
+def _dense(arrays: NucleotideArrays) -> Float32[np.ndarray, "nucleotide width"]:
+    if arrays.vectors is None:
+        return np.empty((len(arrays.letters), 0), np.float32)
+    if isinstance(arrays.vectors, SparseVectors):
+        raise InvalidRequestError("vectors", "sparse, expected dense")
+    return np.ascontiguousarray(arrays.vectors, np.float32)
 
 
 def _tabulate(
-    vectors: SparseVectors, start: int, stop: int
+    vectors: SparseVectors,
 ) -> tuple[Int32[np.ndarray, " slot"], Float32[np.ndarray, "slot nucleotide"]]:
-    """Returns the entries in use between two nucleotides, and their values."""
-    bounds = vectors.indptr[start : stop + 1]
-    entries = slice(bounds[0], bounds[-1])
-    features, slots = np.unique(vectors.indices[entries], return_inverse=True)
-    table = np.zeros((len(features), stop - start), np.float32)
-    owners = np.repeat(np.arange(stop - start), np.diff(bounds))
-    table[slots, owners] = vectors.values[entries]
+    """Returns the entries in use, and their value in each nucleotide."""
+    features, slots = np.unique(vectors.indices, return_inverse=True)
+    n_nucleotides = len(vectors.indptr) - 1
+    table = np.zeros((len(features), n_nucleotides), np.float32)
+    owners = np.repeat(np.arange(n_nucleotides), np.diff(vectors.indptr))
+    table[slots, owners] = vectors.values
     return features.astype(np.int32), table
 
 
 def _check_vectors(ours: Vectors | None, theirs: Vectors | None) -> None:
     kinds = _describe(ours), _describe(theirs)
-    if ours is None or kinds[0] != kinds[1]:
+    if kinds[0] != kinds[1]:
         raise InvalidRequestError(
             "vectors", f"{kinds[0]} in the queries, {kinds[1]} in the targets"
         )

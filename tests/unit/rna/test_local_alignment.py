@@ -1,6 +1,9 @@
 """Local alignment: the lanes agree with the textbook, and lengths are evened out."""
 
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -13,13 +16,16 @@ from ribolex.rna.local_alignment import (
     LETTERS_WITH_VECTORS,
     VECTORS,
     AlignmentScoring,
+    Band,
     NucleotideArrays,
     SparseVectors,
     Vectors,
+    align_locally,
     correct_for_length,
     local_scores,
 )
 
+pytestmark = pytest.mark.timeout(300)  # the first call compiles
 TRANSITIONS = {"AG", "GA", "CU", "UC"}
 sequence_lists = st.lists(
     st.text("ACGUN", min_size=1, max_size=24), min_size=1, max_size=70
@@ -90,6 +96,12 @@ def test_lanes_score_as_the_textbook(
         NucleotideArrays.of_sequences(targets, theirs),
         scorings,
     )
+    longest = 2 * math.prod(
+        [
+            float(np.linalg.norm(table, axis=1).max())
+            for table in (our_table, their_table)
+        ]
+    )
     our_ends = np.cumsum([len(x) for x in queries])
     their_ends = np.cumsum([len(x) for x in targets])
     for i, query in enumerate(queries):
@@ -98,7 +110,9 @@ def test_lanes_score_as_the_textbook(
             other = their_table[their_ends[j] - len(target) : their_ends[j]]
             for k, scoring in enumerate(scorings):
                 expected = textbook_score(query, target, mine @ other.T, scoring)
-                assert scores[k, i, j] == pytest.approx(expected, abs=1e-4)
+                # Vectors count in 16 bits of the longest one.
+                error = 5e-5 * longest * len(query) if scoring.similarity else 1e-5
+                assert scores[k, i, j] == pytest.approx(expected, abs=error)
 
 
 @pytest.mark.parametrize("is_sparse", [False, True])
@@ -159,3 +173,120 @@ def test_no_queries_and_no_targets_give_empty_scores() -> None:
     none, one = NucleotideArrays.of_sequences([]), NucleotideArrays.of_sequences(["AC"])
     assert local_scores(none, one, [LETTERS]).shape == (1, 0, 1)
     assert local_scores(one, none, [LETTERS]).shape == (1, 1, 0)
+
+
+def of_random(
+    lengths: list[int], width: int, generator: np.random.Generator
+) -> NucleotideArrays:
+    """Sequences of random letters and vectors."""
+    sequences = ["".join(generator.choice(list("ACGU"), n)) for n in lengths]
+    vectors = generator.normal(size=(sum(lengths), width)).astype(np.float32) / 4
+    return NucleotideArrays.of_sequences(sequences, vectors)
+
+
+def cut(arrays: NucleotideArrays, sequence: int, stop: int) -> NucleotideArrays:
+    """The first nucleotides of one sequence."""
+    taken = arrays.take(np.array([sequence]))
+    assert isinstance(taken.vectors, np.ndarray)
+    offsets = np.array([0, stop])
+    return NucleotideArrays(taken.letters[:stop], offsets, taken.vectors[:stop])
+
+
+@pytest.mark.parametrize("width", [1, 5, 32])
+def test_an_alignment_ends_where_its_score_is_first_reached(width: int) -> None:
+    generator = np.random.default_rng(width)
+    query = of_random([37], width, generator)
+    targets = of_random([1, 8, 60, 33, 90] * 5, width, generator)
+    found = align_locally(query, targets, LETTERS)
+    assert found.scores.min() > 0
+    for i, (score, row, place) in enumerate(zip(*found, strict=True)):
+        ours, theirs = cut(query, 0, row), cut(targets, i, place)
+        whole = align_locally(ours, theirs, LETTERS).scores[0]
+        assert whole == pytest.approx(score, abs=1e-3)
+        for fewer in (
+            (cut(query, 0, row - 1), theirs),
+            (ours, cut(targets, i, place - 1)),
+        ):
+            assert align_locally(*fewer, LETTERS).scores[0] < score - 1e-3
+
+
+def test_a_band_sees_what_lies_in_it_and_nothing_else() -> None:
+    generator = np.random.default_rng(0)
+    text = "".join(generator.choice(list("ACGU"), 50))
+    query = NucleotideArrays.of_sequences([text])
+    places = [0, 7, 200, 431, 450]
+    noise = "".join(generator.choice(list("ACGU"), 500))
+    targets = NucleotideArrays.of_sequences(
+        [noise[:place] + text + noise[place + 50 :] for place in places]
+        + [text[20:], noise[:90] + text[:30]]
+    )
+    diagonals = np.array([*places, -20, 90])
+    full = align_locally(query, targets, LETTERS)
+    for shift in (0, -5, 5):
+        near = align_locally(query, targets, LETTERS, Band(diagonals + shift, 5))
+        np.testing.assert_allclose(near.scores, full.scores, atol=2)
+        assert near.scores[:5].tolist() == [50] * 5
+        assert near.target_stops[:5].tolist() == [place + 50 for place in places]
+        assert near.query_stops[:5].tolist() == [50] * 5
+    far = align_locally(query, targets, LETTERS, Band(diagonals + 40, 5))
+    assert far.scores[:5].max() < 15
+
+
+@given(data=st.data())
+@settings(max_examples=30, deadline=None)
+def test_a_band_over_everything_changes_nothing(data: st.DataObject) -> None:
+    generator = np.random.default_rng(data.draw(st.integers(0, 1000)))
+    lengths = data.draw(st.lists(st.integers(1, 150), min_size=1, max_size=40))
+    query = of_random([data.draw(st.integers(1, 40))], 3, generator)
+    targets = of_random(lengths, 3, generator)
+    diagonals = generator.integers(-50, 150, len(lengths))
+    full = align_locally(query, targets, LETTERS)
+    narrow = align_locally(query, targets, LETTERS, Band(diagonals, 12))
+    wide = align_locally(query, targets, LETTERS, Band(diagonals * 0, 149))
+    assert (narrow.scores <= full.scores).all()
+    np.testing.assert_array_equal(wide.scores, full.scores)
+
+
+def test_machines_without_wide_registers_score_the_same() -> None:
+    program = """
+import numpy as np
+from ribolex.rna.local_alignment import LETTERS, NucleotideArrays, align_locally
+generator = np.random.default_rng(3)
+texts = ["".join(generator.choice(list("ACGU"), n)) for n in (20, 9, 33, 70)]
+vectors = generator.normal(size=(132, 7)).astype(np.float32)
+arrays = NucleotideArrays.of_sequences(texts, vectors)
+found = align_locally(arrays.take(np.array([0])), arrays, LETTERS)
+print([array.tolist() for array in found])
+"""
+    answers = [
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env=os.environ | narrower,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for narrower in ({}, {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""})
+    ]
+    assert answers[0] == answers[1] != ""
+
+
+def test_hostile_numbers_are_refused() -> None:
+    one = NucleotideArrays.of_sequences(["ACGU"], np.ones((4, 2), np.float32))
+    broken = one.weighted(math.nan), one.weighted(math.inf)
+    for bad in broken:
+        with pytest.raises(InvalidRequestError, match="finite"):
+            align_locally(one, bad, LETTERS)
+    for costs in (
+        {"gap_open": 0.0},
+        {"gap_extend": -1.0},
+        {"gap_extend": 3.0},
+        {"gap_open": math.nan},
+    ):
+        with pytest.raises(InvalidRequestError, match="gap_extend"):
+            align_locally(one, one, AlignmentScoring(**costs))
+    with pytest.raises(InvalidRequestError, match="diagonals"):
+        align_locally(one, one, LETTERS, Band(np.array([0, 1]), 3))
+    two = NucleotideArrays.of_sequences(["A", "C"])
+    with pytest.raises(InvalidRequestError, match="expected one"):
+        align_locally(two, two, LETTERS)
