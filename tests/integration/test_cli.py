@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 from scipy import sparse
+from tests.conftest import OwnServer
 
 from ribolex.client import Client, cli, demo, records
 from ribolex.client.tables import read_rnas
@@ -341,3 +342,81 @@ def test_demo_shows_all_of_it(
     assert "Of 39 RNAs drawn at random" in text.replace("\n", " ")
     with Client(running_server) as client:
         client.delete_collection(collection)
+
+
+@pytest.mark.slow
+def test_a_folder_filled_without_a_server_is_one_that_a_server_takes_over(
+    run: Run,
+    own_server: OwnServer,
+    tiny_model: Path,
+    tiny_registry: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # What is said of servers is not for that of a folder.
+    monkeypatch.setenv("RIBOLEX_TOKENS", "nowhere")
+    monkeypatch.setenv("RIBOLEX_MODEL", str(tiny_model))
+    monkeypatch.setenv("RIBOLEX_REGISTRY", str(tiny_registry))
+    local = ["-c", "mine", "--local", "--data", str(tmp_path / "data")]
+    assert run("add", "rnas.fasta", *local) == 0
+    assert "mine: 3 added, 0 replaced, 0 refused; 3 RNAs" in capsys.readouterr().out
+    asked = ["search", "rnas.fasta", "--top", "2", "--where", "length<=20"]
+    assert run(*asked, *local, "-o", "local.tsv") == 0
+    monkeypatch.delenv("RIBOLEX_TOKENS")
+    with own_server() as address:
+        assert run(*asked, "-c", "mine", "--server", address, "-o", "served.tsv") == 0
+        # Two at a time would spoil it.
+        assert run(*asked, *local) == 1
+        assert "another server uses the data folder" in capsys.readouterr().err
+    rows = [line.split("\t") for line in Path("local.tsv").read_text().splitlines()]
+    assert Path("served.tsv").read_text() == Path("local.tsv").read_text()
+    assert [row[0] for row in rows] == ["query", "a", "a", "b", "b", "c", "c"]
+    assert {row[1] for row in rows[1:]} == {"b", "c"}
+
+
+def test_search_in_a_folder_says_at_once_what_is_not_there(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    local = ["--local", "--data", str(tmp_path / "none")]
+    assert run("search", "rnas.fasta", "-c", "mine", *local) == 1
+    assert "no collection 'mine' in" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+def test_table_holds_the_hits_of_every_query_that_is_one(
+    run: Run, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("some.fasta").write_text(f">q1\n{TRNA}\n>bad\nAXGU\n>q2\nGGGAAACCC\n")
+    capsys.readouterr()
+    assert run("search", "some.fasta", "-c", name, "--top", "1", "-o", "x.tsv") == 1
+    assert not Path("x.tsv").exists()
+    arguments = ["search", "some.fasta", "-c", name, "--top", "1", "--skip-rejected"]
+    assert run(*arguments, "-o", "x.tsv") == 0
+    capsys.readouterr()
+    assert run(*arguments, "-o", "-") == 0
+    captured = capsys.readouterr()
+    assert captured.out == Path("x.tsv").read_text()
+    assert "refused: bad" in captured.err
+    rows = [line.split("\t")[:2] for line in captured.out.splitlines()]
+    assert rows == [["query", "target"], ["q1", "a"], ["q2", "b"]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["A C", "ACGU"], "A: 'A C' is neither a file nor a sequence"),
+        (["rnas.fasta", "ACGU"], "rnas.fasta: has several RNAs, expected one"),
+        (["ACGU", "ACGU"], "alignment model is missing"),
+        (["AXGU", "ACGU"], "alignment model is missing"),
+        (["a", "b", "--collection", "none"], "no collection"),
+    ],
+)
+def test_align_says_what_is_wrong(
+    run: Run,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    assert run("align", *arguments) == 1
+    assert message in capsys.readouterr().err

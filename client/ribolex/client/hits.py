@@ -67,7 +67,7 @@ class Alignment:
     """Hits this good to be expected by chance."""
     bit_score: float
     identity: float
-    """Fraction of the aligned pairs whose letters are the same."""
+    """Fraction of the columns, gaps included, with the same letter twice."""
     query_start: int
     query_stop: int
     target_start: int

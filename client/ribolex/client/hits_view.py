@@ -14,6 +14,7 @@ _MAX_NAME = 34
 _MAX_FAMILY = 22
 _MAX_MARGIN = 14
 _MIN_COLUMNS = 10
+_MIN_LABEL = 24
 
 
 def print_query(console: Console, name: str, hits: Hits) -> None:
@@ -97,8 +98,13 @@ def print_shared_features(console: Console, hit: Hit) -> None:
     for shared in hit.shared_features:
         here, there = ranges(shared.query_positions), ranges(shared.target_positions)
         line = Text(f"       {shared.contribution:+.{digits}f}  ")
-        line.append(f"f{shared.feature}", "cyan").append(f"  {shared.label}".rstrip())
-        _print(console, line.append(f"  at {here} | {there}", "dim"))
+        line.append(f"f{shared.feature}", "cyan")
+        where = Text(f"  at {here} | {there}", "dim")
+        label = Text(f"  {shared.label}".rstrip())
+        # A long label leaves room for where the feature fires.
+        room = max(console.width - len(line) - len(where), _MIN_LABEL)
+        label.truncate(room, overflow="ellipsis")
+        _print(console, line.append_text(label).append_text(where))
     others = []
     if hit.n_shared_features > len(hit.shared_features):
         n_more = hit.n_shared_features - len(hit.shared_features)
@@ -117,7 +123,7 @@ def print_summary(console: Console, query: Rna, hit: Hit) -> None:
     if one is None:
         _print(console, Text(f"nothing in {query.name} and {hit.rna.name} is alike"))
         return
-    n_pairs = sum(step.length for step in one.steps if step.operation == "pair")
+    n_columns = sum(step.length for step in one.steps)
     n_gaps = sum(step.operation != "pair" for step in one.steps)
     line = Text(query.name, "bold")
     line.append(f" {one.query_start + 1}-{one.query_stop} of {len(query.sequence)}")
@@ -126,7 +132,7 @@ def print_summary(console: Console, query: Rna, hit: Hit) -> None:
     _print(console, line)
     console.print(
         f"score {hit.score:.1f}, {one.bit_score:.1f} bits, E-value {_e_value(one)}; "
-        f"{one.identity:.0%} of {n_pairs} pairs identical, "
+        f"{one.identity:.0%} of {n_columns} columns identical, "
         f"{n_gaps} gap{'' if n_gaps == 1 else 's'}",
         highlight=False,
     )

@@ -965,7 +965,7 @@ class Alignment(_message.Message):
     bit_score: _builtins.float
     """The score in bits, comparable between dictionaries: one bit more halves e_value."""
     identity: _builtins.float
-    """Fraction of the aligned pairs whose two letters are the same, 0 .. 1."""
+    """Fraction of the columns, gaps included, with the same letter twice, 0 .. 1."""
     query_start: _builtins.int
     """First nucleotide of the query that is aligned, counted from 0."""
     query_stop: _builtins.int
