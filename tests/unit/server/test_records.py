@@ -114,7 +114,7 @@ def test_a_commit_waits_for_the_disk(path: Path) -> None:
 def test_another_schema_is_refused(path: Path) -> None:
     with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA user_version = 7")
-    with pytest.raises(CorruptArtefactError, match="schema version 7, expected 1"):
+    with pytest.raises(CorruptArtefactError, match="schema version 7, expected 2"):
         Records(path)
 
 
@@ -126,3 +126,46 @@ def test_what_is_no_collection_is_refused(tmp_path: Path, content: bytes) -> Non
     path.write_bytes(content)
     with pytest.raises(CorruptArtefactError):
         Records(path)
+
+
+def test_every_upsert_changes_what_its_records_stand_for(
+    records: Records, random_codes: RandomCodes
+) -> None:
+    one = records.upsert([record(name, random_codes(4)) for name in ("a", "b")])
+    two = records.upsert([record("b", random_codes(4)), record("c", random_codes(4))])
+    assert one.change != two.change
+    found = dict(zip(*(column.tolist() for column in records.changes()), strict=True))
+    assert found == {one.ids[0]: one.change} | dict.fromkeys(two.ids, two.change)
+
+
+def test_nucleotides_come_in_the_order_that_is_asked_for(
+    records: Records, random_codes: RandomCodes
+) -> None:
+    sent = [record(name, random_codes(4), name * 4) for name in "ACG"]
+    ids = records.upsert(sent).ids
+    found = list(records.nucleotide_codes([ids[2], ids[0]]))
+    assert [(each.rna_id, each.sequence) for each in found] == [
+        (ids[2], "GGGG"),
+        (ids[0], "AAAA"),
+    ]
+    for each, i in zip(found, (2, 0), strict=True):
+        assert (each.codes.values == sent[i].codes.values).all()
+        assert (each.codes.indptr == sent[i].codes.indptr).all()
+
+
+def test_a_file_of_the_first_version_is_taken_on(
+    path: Path, random_codes: RandomCodes
+) -> None:
+    with closing(Records(path)) as records:
+        records.upsert([record("one", random_codes(4))])
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(
+            "DROP INDEX rna_change; ALTER TABLE rna DROP COLUMN change;"
+            "PRAGMA user_version = 1;"
+        )
+    for _ in range(2):
+        with closing(Records(path)) as records:
+            assert records.changes().changes.tolist() == [0]
+            assert records.read(1).rna.name == "one"
+    with closing(Records(path)) as records:
+        assert records.upsert([record("one", random_codes(4))]).n_updated == 1

@@ -6,20 +6,21 @@ that search needs beside it can be rebuilt from here. Knows nothing of search.
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, UInt32
+from jaxtyping import Float32, Int64, UInt32
 
 from ribolex.dictionary import Codes
 from ribolex.errors import CorruptArtefactError
 from ribolex.rna import Rna
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _APPLICATION = 0x52424C58  # "RBLX": SQLite's application_id of our files
 _SCHEMA = """
 CREATE TABLE facts (json TEXT NOT NULL);
@@ -32,8 +33,11 @@ CREATE TABLE rna (
     fvu REAL NOT NULL,
     features BLOB NOT NULL,
     pooled BLOB NOT NULL,
-    peaks BLOB NOT NULL
+    peaks BLOB NOT NULL,
+    change INTEGER NOT NULL DEFAULT 0
 );
+-- Holds all that `changes` reads.
+CREATE INDEX rna_change ON rna (change);
 -- Apart, so that a rebuild need not read past them.
 CREATE TABLE nucleotide_code (
     id INTEGER PRIMARY KEY REFERENCES rna (id),
@@ -42,13 +46,20 @@ CREATE TABLE nucleotide_code (
     "values" BLOB NOT NULL
 );
 """
+_FROM_1 = """
+ALTER TABLE rna ADD COLUMN change INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX rna_change ON rna (change);
+PRAGMA user_version = 2;
+"""
 _UPSERT = """
-INSERT INTO rna (name, sequence, structure, metadata, fvu, features, pooled, peaks)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO rna
+    (name, sequence, structure, metadata, fvu, features, pooled, peaks, change)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (name) DO UPDATE SET
     sequence = excluded.sequence, structure = excluded.structure,
     metadata = excluded.metadata, fvu = excluded.fvu,
-    features = excluded.features, pooled = excluded.pooled, peaks = excluded.peaks
+    features = excluded.features, pooled = excluded.pooled, peaks = excluded.peaks,
+    change = excluded.change
 RETURNING id
 """
 _SELECT = """
@@ -88,6 +99,24 @@ class Written(NamedTuple):
     """Of each record, in their order; a name keeps its id for life."""
     n_inserted: int
     n_updated: int
+    change: int
+    """Tells what the records are now from what their ids stood for before."""
+
+
+class Changes(NamedTuple):
+    """The state of every RNA, in no order."""
+
+    ids: Int64[np.ndarray, " rna"]
+    changes: Int64[np.ndarray, " rna"]
+    """As `Written` gave it; 0 for what older versions of Ribolex wrote."""
+
+
+class NucleotideCodes(NamedTuple):
+    """What is known of the nucleotides of one RNA."""
+
+    rna_id: int
+    sequence: str
+    codes: Codes
 
 
 class Records:
@@ -127,19 +156,21 @@ class Records:
         On return they are on disk. After an error none of them is.
         """
         ids, known = [], 0
+        # The time, since a deleted RNA's id may be given again.
+        change = time.time_ns()
         with self._transaction() as db:
             for record in records:
                 name = (record.rna.name,)
                 found = db.execute("SELECT 1 FROM rna WHERE name = ?", name).fetchone()
                 known += found is not None
-                (rna_id,) = db.execute(_UPSERT, _row(record)).fetchone()
+                (rna_id,) = db.execute(_UPSERT, (*_row(record), change)).fetchone()
                 db.execute(
                     "INSERT OR REPLACE INTO nucleotide_code VALUES (?, ?, ?, ?)",
                     (rna_id, *_pack(record.codes)),
                 )
                 ids.append(rna_id)
         self.n_rnas += len(ids) - known
-        return Written(ids, len(ids) - known, known)
+        return Written(ids, len(ids) - known, known, change)
 
     def find(self, name: str) -> int | None:
         """Returns the id of the RNA of that name, if it is there."""
@@ -159,12 +190,7 @@ class Records:
         indptr, indices, values = blobs[3:]
         return Record(
             Rna(name, sequence, structure, json.loads(metadata)),
-            Codes(
-                np.frombuffer(indptr, "<u4").astype(np.int64),
-                np.frombuffer(indices, "<u4"),
-                np.frombuffer(values, "<f4"),
-                self._n_features,
-            ),
+            self._codes(indptr, indices, values),
             _unpack_pooled(*blobs[:3]),
             fvu,
         )
@@ -181,6 +207,30 @@ class Records:
         for rna_id, metadata, length in self._db.execute(statement):
             yield rna_id, json.loads(metadata), length
 
+    def changes(self) -> Changes:
+        """Returns id and last change of every RNA."""
+        rows = self._db.execute("SELECT id, change FROM rna ORDER BY change").fetchall()
+        table = np.array(rows, np.int64).reshape(-1, 2)
+        return Changes(table[:, 0], table[:, 1])
+
+    def nucleotide_codes(self, ids: Iterable[int]) -> Iterator[NucleotideCodes]:
+        """Yields the nucleotides of stored RNAs, in the order of the ids."""
+        statement = """
+            SELECT sequence, indptr, indices, "values"
+            FROM rna JOIN nucleotide_code USING (id) WHERE id = ?
+        """
+        for rna_id in ids:
+            sequence, *blobs = self._db.execute(statement, (rna_id,)).fetchone()
+            yield NucleotideCodes(rna_id, sequence, self._codes(*blobs))
+
+    def _codes(self, indptr: bytes, indices: bytes, values: bytes) -> Codes:
+        return Codes(
+            np.frombuffer(indptr, "<u4").astype(np.int64),
+            np.frombuffer(indices, "<u4"),
+            np.frombuffer(values, "<f4"),
+            self._n_features,
+        )
+
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         self._db.execute("BEGIN IMMEDIATE")
@@ -193,7 +243,7 @@ class Records:
 
 
 def _read_facts(db: sqlite3.Connection, path: Path) -> dict[str, Any]:
-    """Returns what a collection was made with.
+    """Returns what a collection was made with; a file of version 1 becomes one of 2.
 
     Raises:
         CorruptArtefactError: the file is no collection, or of another version.
@@ -203,6 +253,9 @@ def _read_facts(db: sqlite3.Connection, path: Path) -> dict[str, Any]:
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if application != _APPLICATION:
             raise CorruptArtefactError(path, "is no collection of Ribolex")
+        if version == 1:
+            db.executescript(f"BEGIN IMMEDIATE; {_FROM_1} COMMIT;")
+            version = 2
         if version != SCHEMA_VERSION:
             raise CorruptArtefactError(
                 path, f"schema version {version}, expected {SCHEMA_VERSION}"

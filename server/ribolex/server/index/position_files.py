@@ -1,0 +1,172 @@
+"""Blocks of the positional index in files, mapped into memory.
+
+A file holds one block, whole or not at all, and is never written again. What is in
+the folder can be drawn from the records anew: a file that is damaged, or was made
+otherwise than blocks are made now, is removed. Knows nothing of what is in a block.
+"""
+
+import json
+import logging
+import math
+import mmap
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ribolex.disk import sync, write_whole
+from ribolex.server.index.position_blocks import Block
+
+_LOG = logging.getLogger(__name__)
+
+_MAGIC = b"RBLXPOS1"
+_HEAD = struct.Struct("<8sIQ")
+"""Magic, CRC of all that follows, length of the JSON that follows."""
+_ALIGNMENT = 64
+_MANIFEST = "blocks.json"
+_SUFFIX = ".block"
+_FIELDS = tuple(Block.__dataclass_fields__)
+
+
+class BlockFolder:
+    """The blocks in one folder, for one process at a time. Blocks."""
+
+    def __init__(self, folder: Path, basis: str) -> None:
+        """Takes a folder, which is made if it is not there.
+
+        Args:
+            folder: of nothing else.
+            basis: what the blocks depend on beside the RNAs: those of another basis
+                are removed.
+        """
+        self._folder = folder
+        self._basis = basis
+        self._names: dict[int, str] = {}
+        self._next = 0
+        folder.mkdir(exist_ok=True)
+
+    def open(self) -> Iterator[Block]:
+        """Yields the blocks that are whole and of this basis; removes all else."""
+        listed = self._read_manifest()
+        self._next = 1 + max((int(Path(name).stem) for name in listed), default=-1)
+        for name in listed:
+            block = self._read(self._folder / name)
+            if block is not None:
+                self._names[id(block)] = name
+                yield block
+        kept = {*self._names.values(), _MANIFEST}
+        for path in self._folder.iterdir():
+            if path.name not in kept:
+                path.unlink()
+
+    def write(self, block: Block) -> Block:
+        """Puts a block on disk and returns it as mapped from there.
+
+        If the disk does not take it, it stays in memory.
+        """
+        path = self._folder / f"{self._next:08}{_SUFFIX}"
+        self._next += 1
+        try:
+            _write(path, block, self._basis)
+            mapped = _map(path, self._basis)
+            self._names[id(mapped)] = path.name
+            self._write_manifest()
+        except OSError as error:
+            _LOG.warning("%s cannot be written: %s", path, error)
+            return block
+        return mapped
+
+    def drop(self, blocks: Iterable[Block]) -> None:
+        """Removes blocks from the disk; their memory stays while it is in use."""
+        names = [self._names.pop(id(block), None) for block in blocks]
+        self._write_manifest()
+        for name in names:
+            if name is not None:
+                (self._folder / name).unlink(missing_ok=True)
+
+    def _read_manifest(self) -> list[str]:
+        try:
+            found = json.loads((self._folder / _MANIFEST).read_bytes())
+            names = [str(name) for name in found["blocks"]]
+            return [
+                n for n in names if n.endswith(_SUFFIX) and Path(n).stem.isdecimal()
+            ]
+        except FileNotFoundError:
+            return []
+        except (ValueError, TypeError, KeyError) as error:
+            _LOG.warning("%s is damaged: %s", self._folder / _MANIFEST, error)
+            return []
+
+    def _write_manifest(self) -> None:
+        names = sorted(self._names.values())
+        write_whole(
+            self._folder / _MANIFEST, json.dumps({"blocks": names}).encode() + b"\n"
+        )
+
+    def _read(self, path: Path) -> Block | None:
+        try:
+            return _map(path, self._basis)
+        except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
+            _LOG.warning("%s is not used, its RNAs are read anew: %s", path, error)
+            return None
+
+
+def _write(path: Path, block: Block, basis: str) -> None:
+    arrays = {name: np.ascontiguousarray(getattr(block, name)) for name in _FIELDS}
+    about: dict[str, Any] = {"basis": basis, "arrays": {}}
+    place = 0
+    for name, array in arrays.items():
+        about["arrays"][name] = [array.dtype.str, array.shape, place]
+        place += _padded(array.nbytes)
+    text = json.dumps(about).encode()
+    text += b" " * (_padded(_HEAD.size + len(text)) - _HEAD.size - len(text))
+    parts = [text, *(_bytes(array) for array in arrays.values())]
+    crc = 0
+    for part in parts:
+        crc = zlib.crc32(part, crc)
+    temporary = path.with_suffix(".new")
+    with temporary.open("wb") as file:
+        file.write(_HEAD.pack(_MAGIC, crc, len(text)))
+        file.writelines(parts)
+    sync(temporary)
+    temporary.replace(path)
+    sync(path.parent)
+
+
+def _map(path: Path, basis: str) -> Block:
+    """Returns the block of a file.
+
+    Raises:
+        ValueError: the file is not whole, or of another basis; or another of what a
+            file can have wrong: OSError, KeyError, TypeError, struct.error.
+    """
+    with path.open("rb") as file:
+        whole = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    magic, crc, n_text = _HEAD.unpack_from(whole)
+    if magic != _MAGIC:
+        raise ValueError(f"begins with {magic!r}, expected {_MAGIC!r}")
+    if zlib.crc32(whole[_HEAD.size :]) != crc:
+        raise ValueError("its checksum is not the one that it holds")
+    about = json.loads(bytes(whole[_HEAD.size : _HEAD.size + n_text]))
+    if about["basis"] != basis:
+        raise ValueError(f"was made for {about['basis']}, expected {basis}")
+    first = _HEAD.size + n_text
+    arrays = {}
+    for name in _FIELDS:
+        kind, shape, place = about["arrays"][name]
+        count = math.prod(shape)
+        array = np.frombuffer(whole, kind, count, first + place)
+        arrays[name] = array.reshape(shape)
+    return Block(**arrays)
+
+
+def _bytes(array: np.ndarray) -> bytes:
+    content = array.tobytes()
+    return content + bytes(_padded(len(content)) - len(content))
+
+
+def _padded(n_bytes: int) -> int:
+    return -(-n_bytes // _ALIGNMENT) * _ALIGNMENT

@@ -1,0 +1,221 @@
+"""The positional index of a collection: where in which RNA each feature fires.
+
+Takes RNAs one by one and gives them back by the block. What was put or removed last is
+what the next search sees. Knows blocks and ids; nothing of names, queries, or of how
+codes are made.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int64
+
+from ribolex.server.index.position_blocks import (
+    SLOTS,
+    Block,
+    Layout,
+    Lettered,
+    Pieces,
+    count_pieces,
+    join,
+    pieces_of,
+    seal,
+    split,
+    unseal,
+)
+from ribolex.server.index.position_files import BlockFolder
+
+_DEAD_PART = 0.25
+"""Of all slots; with more of them dead, blocks are packed anew."""
+_GONE = -1
+_FIRST_ROOM = 1024
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """What one search sees. Read-only, but for RNAs that are changed meanwhile.
+
+    Such an RNA is not found any more.
+    """
+
+    blocks: tuple[Block, ...]
+    sizes: Int64[np.ndarray, " list"]
+    """Postings of each list in all blocks together."""
+    changes: Int64[np.ndarray, " rna"]
+    """Of each id the one that counts, -1 for none."""
+
+    @property
+    def n_slots(self) -> int:
+        """Slots in use, dead ones included."""
+        return sum(block.n_slots for block in self.blocks)
+
+    def is_alive(
+        self, block: Block, allowed: Bool[np.ndarray, " rna"] | None = None
+    ) -> Bool[np.ndarray, " piece"]:
+        """Returns which pieces of a block are of RNAs that are there, and allowed.
+
+        Args:
+            block: one of these.
+            allowed: by id; ids past its end are not. None for all.
+        """
+        alive: Bool[np.ndarray, " piece"]
+        alive = self.changes[block.rna_ids] == block.changes
+        if allowed is not None:
+            known = np.minimum(block.rna_ids, len(allowed) - 1)
+            alive &= allowed[known] & (block.rna_ids < len(allowed))
+        return alive
+
+
+class PositionalIndex:
+    """Blocks of RNAs that grow, and die piece by piece. Not thread-safe.
+
+    Full blocks are immutable; with a folder they are written to files as they fill,
+    and mapped. The last, open block is only in memory.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        importance: Float32[np.ndarray, " n_features"],
+        folder: BlockFolder | None = None,
+    ) -> None:
+        """Opens the blocks of the folder, or begins with none.
+
+        Args:
+            layout: of the blocks.
+            importance: of features: which of a nucleotide's get a posting.
+            folder: where blocks are kept; None for memory alone.
+        """
+        self._layout = layout
+        self._importance = importance
+        self._folder = folder
+        self._blocks = () if folder is None else tuple(folder.open())
+        self._sizes = np.zeros(layout.n_lists, np.int64)
+        for block in self._blocks:
+            self._sizes += np.diff(block.bounds)
+        self._open: list[Pieces] = []
+        self._n_open = 0
+        self._changes = np.full(_FIRST_ROOM, _GONE, np.int64)
+        self._lengths = np.zeros(_FIRST_ROOM, np.int64)
+        self._n_dead = 0
+        self._snapshot: Snapshot | None = None
+
+    @property
+    def layout(self) -> Layout:
+        """Of its blocks."""
+        return self._layout
+
+    def recall(
+        self,
+        rna_ids: Int64[np.ndarray, " rna"],
+        changes: Int64[np.ndarray, " rna"],
+    ) -> Int64[np.ndarray, " missing"]:
+        """Tells the index, which was just opened, what RNAs there are.
+
+        Returns the ids of those that it lacks in that state, rising: to be `put`.
+        All else in its blocks is dead.
+        """
+        highest = [int(block.rna_ids.max(initial=0)) for block in self._blocks]
+        self._make_room(max([*rna_ids.tolist(), *highest], default=0))
+        self._changes[rna_ids] = changes
+        n_found = np.zeros(len(self._changes), np.int64)
+        n_wanted = np.ones(len(self._changes), np.int64)
+        for block in self._blocks:
+            alive = self._changes[block.rna_ids] == block.changes
+            ids = block.rna_ids[alive]
+            np.add.at(n_found, ids, 1)
+            n_wanted[ids] = count_pieces(block.totals[alive])
+            np.add.at(self._lengths, ids, np.diff(block.piece_slots)[alive])
+            self._n_dead += self._dead_slots(block)
+        missing = np.sort(rna_ids[(n_found != n_wanted)[rna_ids]])
+        self.remove(missing)
+        return missing
+
+    def put(self, rnas: Iterable[Lettered]) -> None:
+        """Stores RNAs in place of what their ids had."""
+        for rna in rnas:
+            self._make_room(rna.rna_id)
+            self._retire(rna.rna_id)
+            self._changes[rna.rna_id] = rna.change
+            for piece in pieces_of(rna, self._layout, self._importance):
+                self._lengths[rna.rna_id] += len(piece.letters)
+                self._append(piece)
+        self._pack_if_dead()
+
+    def remove(self, rna_ids: Iterable[int]) -> None:
+        """Forgets RNAs; ids that are not there are passed over."""
+        for rna_id in rna_ids:
+            if rna_id < len(self._changes):
+                self._retire(int(rna_id))
+        self._pack_if_dead()
+
+    def snapshot(self) -> Snapshot:
+        """Returns what a search of now sees; cheap if nothing was changed."""
+        if self._snapshot is None:
+            last = [seal(join(self._open), self._layout)] if self._open else []
+            sizes = self._sizes.copy()
+            for block in last:
+                sizes += np.diff(block.bounds)
+            blocks = (*self._blocks, *last)
+            self._snapshot = Snapshot(blocks, sizes, self._changes)
+        return self._snapshot
+
+    def _append(self, piece: Pieces) -> None:
+        if self._n_open + len(piece.letters) > SLOTS:
+            self._close_open()
+        self._open.append(piece)
+        self._n_open += len(piece.letters)
+        self._snapshot = None
+
+    def _close_open(self) -> None:
+        block = seal(join(self._open), self._layout)
+        self._open, self._n_open = [], 0
+        if self._folder is not None:
+            block = self._folder.write(block)
+        self._blocks = (*self._blocks, block)
+        self._sizes += np.diff(block.bounds)
+        self._snapshot = None
+
+    def _retire(self, rna_id: int) -> None:
+        if self._changes[rna_id] != _GONE:
+            self._n_dead += int(self._lengths[rna_id])
+            self._changes[rna_id], self._lengths[rna_id] = _GONE, 0
+
+    def _pack_if_dead(self) -> None:
+        """Takes blocks apart of which much is dead, if there is too much of it."""
+        n_slots = self._n_open + sum(block.n_slots for block in self._blocks)
+        if self._n_dead <= max(SLOTS, _DEAD_PART * n_slots):
+            return
+        kept, sparse, self._n_dead = [], [], 0
+        for block in self._blocks:
+            n_dead = self._dead_slots(block)
+            if n_dead > _DEAD_PART / 2 * block.n_slots:
+                sparse.append(block)
+                self._sizes -= np.diff(block.bounds)
+            else:
+                kept.append(block)
+                self._n_dead += n_dead
+        self._blocks = tuple(kept)
+        self._open = [p for p in self._open if self._changes[p.rna_ids] == p.changes]
+        self._n_open = sum(len(piece.letters) for piece in self._open)
+        self._snapshot = None
+        for block in sparse:
+            alive = self._changes[block.rna_ids] == block.changes
+            for piece in split(unseal(block, alive)):
+                self._append(piece)
+        if self._folder is not None:
+            self._folder.drop(sparse)
+
+    def _dead_slots(self, block: Block) -> int:
+        alive = self._changes[block.rna_ids] == block.changes
+        return int(np.diff(block.piece_slots)[~alive].sum())
+
+    def _make_room(self, highest: int) -> None:
+        if highest < len(self._changes):
+            return
+        room = max(2 * len(self._changes), highest + 1)
+        changes, lengths = np.full(room, _GONE, np.int64), np.zeros(room, np.int64)
+        changes[: len(self._changes)] = self._changes
+        lengths[: len(self._lengths)] = self._lengths
+        self._changes, self._lengths, self._snapshot = changes, lengths, None
