@@ -428,7 +428,7 @@ def test_a_damaged_file_is_not_trusted(
     content = bytearray(file.read_bytes())
     content[where] ^= 1
     file.write_bytes(content)
-    assert len(restarted(tmp_path / "p", saved)) > 10
+    assert set(range(11, 20)) <= set(restarted(tmp_path / "p", saved))
     assert not file.exists()
 
 
@@ -438,7 +438,7 @@ def test_a_cut_file_is_not_trusted(
 ) -> None:
     file = tmp_path / "p" / "00000001.block"
     file.write_bytes(file.read_bytes()[:length])
-    assert len(restarted(tmp_path / "p", saved)) > 10
+    assert set(range(11, 20)) <= set(restarted(tmp_path / "p", saved))
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"blocks": [3]}', '{"blocks": ["../x"]}'])
@@ -456,6 +456,10 @@ def test_blocks_of_another_basis_are_not_used(
     assert not list((tmp_path / "p").glob("0000000[0-2].block"))
 
 
+class Killed(BaseException):
+    """As nothing of ours catches."""
+
+
 def test_a_kill_at_any_moment_of_writing_loses_nothing(
     tmp_path: Path, saved: list[Lettered], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -466,16 +470,16 @@ def test_a_kill_at_any_moment_of_writing_loses_nothing(
 
         def stop(*_: object) -> None:
             if next(left, None) is None:  # noqa: B023
-                raise KeyboardInterrupt
+                raise Killed
 
         with monkeypatch.context() as patch:
             patch.setattr("ribolex.server.index.position_files.sync", stop)
             patch.setattr("ribolex.disk.sync", stop)
-            index = make_index(tmp_path / "p")
-            index.recall(np.arange(40), np.ones(40, np.int64))
             try:
+                index = make_index(tmp_path / "p")
+                index.recall(np.arange(40), np.ones(40, np.int64))
                 index.put(more)
-            except KeyboardInterrupt:
+            except Killed:
                 restarted(tmp_path / "p", [*saved, *more])
                 continue
         break
