@@ -41,7 +41,7 @@ def test_searches_go_on_while_one_is_measured(sample: RecallSample) -> None:
 
     sample.offer(slow)
     begun.wait(10)
-    sample.offer(lambda: late.append(1))  # type: ignore[func-returns-value]
+    sample.offer(lambda: late.append(1))
     go_on.set()
     settle(sample)
     assert (sample.recall, late) == (0.25, [])
@@ -79,7 +79,7 @@ def test_a_fraction_of_searches_is_measured() -> None:
 def test_only_the_measuring_thread_steps_back(sample: RecallSample) -> None:
     before, found = os.getpriority(os.PRIO_PROCESS, 0), []
     sample.offer(
-        lambda: found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))  # type: ignore[func-returns-value]
+        lambda: found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
     )
     settle(sample)
     assert found == [19]

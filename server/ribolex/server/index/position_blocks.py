@@ -36,32 +36,23 @@ WORD = 4
 """Letters of a word. By words alone diagonals find .80 of remote relatives among 300
 of 17,100 RNAs with 4 letters and .79 with 5; docs/benchmarks.md."""
 
-N_WORDS = 4**WORD
+N_WORDS: int = 4**WORD
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Layout:
-    """Which lists a block has: classes of each feature, then words."""
+    """Which lists a block has: one of each feature, then one of each word."""
 
-    n_features: int
-    n_kept: int = 6
-    """Features of a nucleotide that have a posting; the others are too many to store
-    and matter least."""
-    edges: tuple[float, ...] = (0.32,)
-    """Between classes of weight (value over the length of its row): half of the
-    postings are below."""
-    levels: tuple[float, ...] = (0.26, 0.42)
-    """What a posting of each class weighs: the mean of its class."""
-
-    @property
-    def n_classes(self) -> int:
-        """Lists of each feature."""
-        return len(self.levels)
+    is_voter: Bool[np.ndarray, " n_features"]
+    """Features that have postings; those of the others are never written."""
+    n_kept: int = 8
+    """Postings of a nucleotide at most: of the features with the largest values. How
+    large they are is not stored: counted alike they find twice as many relatives."""
 
     @property
     def n_lists(self) -> int:
         """Lists of a block."""
-        return self.n_features * self.n_classes + N_WORDS
+        return len(self.is_voter) + N_WORDS
 
 
 class Entries(NamedTuple):
@@ -69,8 +60,6 @@ class Entries(NamedTuple):
 
     rows: Int32[np.ndarray, " entry"]
     features: Int32[np.ndarray, " entry"]
-    weights: Float32[np.ndarray, " entry"]
-    """Value over the length of its row: 0 to 1."""
 
 
 class Lettered(NamedTuple):
@@ -173,18 +162,15 @@ class Block:
         return out
 
 
-def strongest(
-    codes: Codes, importance: Float32[np.ndarray, " n_features"], n_kept: int
-) -> Entries:
-    """Returns the entries of each row that matter most: by value * importance."""
-    room = min(len(codes.indices), n_kept * len(codes))
+def strongest(codes: Codes, layout: Layout) -> Entries:
+    """Returns the features with the largest values of each row, of those that vote."""
+    room = min(len(codes.indices), layout.n_kept * len(codes))
     rows, features = np.empty(room, np.int32), np.empty(room, np.int32)
-    weights = np.empty(room, np.float32)
     bounds, indices, values = codes.indptr, codes.indices, codes.values
     n = strongest_entries(
-        bounds, indices, values, importance, n_kept, rows, features, weights
+        bounds, indices, values, layout.is_voter, layout.n_kept, rows, features
     )
-    return Entries(rows[:n], features[:n], weights[:n])
+    return Entries(rows[:n], features[:n])
 
 
 def cut(n_nucleotides: int) -> Iterator[tuple[int, int]]:
@@ -206,13 +192,9 @@ def count_pieces(
     return 1 + -(-beyond // (PIECE - OVERLAP))
 
 
-def pieces_of(
-    rna: Lettered, layout: Layout, importance: Float32[np.ndarray, " n_features"]
-) -> Iterator[Pieces]:
+def pieces_of(rna: Lettered, layout: Layout) -> Iterator[Pieces]:
     """Yields the pieces of an RNA, each alone; none of one without nucleotides."""
-    entries = strongest(rna.codes, importance, layout.n_kept)
-    classes = np.searchsorted(np.float32(layout.edges), entries.weights, "right")
-    lists = (entries.features * layout.n_classes + classes).astype(np.int32)
+    entries = strongest(rna.codes, layout)
     words_of = words(rna.letters, WORD)
     vectors, scales = _narrow(rna.vectors)
     for start, stop in cut(len(rna.letters)) if len(rna.letters) else ():
@@ -228,7 +210,9 @@ def pieces_of(
             np.array([start], np.int32),
             np.array([len(rna.letters)], np.int32),
             np.array([stop - start], np.int32),
-            np.concatenate([lists[first:last], of_words])[order].astype(np.int32),
+            np.concatenate([entries.features[first:last], of_words])[order].astype(
+                np.int32
+            ),
             slots[order].astype(np.int32),
             rna.letters[start:stop],
             vectors[start:stop],
@@ -254,16 +238,19 @@ def split(pieces: Pieces) -> Iterator[Pieces]:
     firsts = np.searchsorted(pieces.slots, starts)
     lasts = np.searchsorted(pieces.slots, ends)
     for i in range(len(ends)):
-        own, slots, entries = (
-            slice(i, i + 1),
-            slice(starts[i], ends[i]),
-            slice(firsts[i], lasts[i]),
-        )
+        own, slots = slice(i, i + 1), slice(starts[i], ends[i])
+        entries = slice(firsts[i], lasts[i])
         yield Pieces(
-            *(column[own] for column in pieces[:5]),
+            pieces.rna_ids[own],
+            pieces.changes[own],
+            pieces.starts[own],
+            pieces.totals[own],
+            pieces.lengths[own],
             pieces.lists[entries],
             pieces.slots[entries] - starts[i],
-            *(column[slots] for column in pieces[7:]),
+            pieces.letters[slots],
+            pieces.vectors[slots],
+            pieces.scales[slots],
         )
 
 

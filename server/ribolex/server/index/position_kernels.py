@@ -4,8 +4,8 @@ Compiled at the first call, some seconds, and kept in `__pycache__`; they let go
 interpreter lock.
 Arguments are not checked. `position_blocks` and `voting` say what they mean.
 
-A list holds the slots of a block at which one feature fires with a weight of one
-class, or at which one word begins. The accumulator has a cell for every diagonal of
+A list holds the slots of a block at which one feature fires, or at which one word
+begins. The accumulator has a cell for every diagonal of
 every piece: for a query of n nucleotides piece p owns the cells from its first slot
 + p * n on, one more than it has diagonals, the last of them always 0.
 """
@@ -20,44 +20,41 @@ def strongest_entries(
     indptr: Int64[np.ndarray, " boundary"],
     indices: UInt32[np.ndarray, " entry"],
     values: Float32[np.ndarray, " entry"],
-    importance: Float32[np.ndarray, " n_features"],
+    is_voter: Bool[np.ndarray, " n_features"],
     n_kept: int,
     rows: Int32[np.ndarray, " kept"],
     features: Int32[np.ndarray, " kept"],
-    weights: Float32[np.ndarray, " kept"],
 ) -> int:
-    """Writes the entries of each row that matter most: largest value * importance.
+    """Writes row and feature of the largest values of voters in each row.
 
-    What has no importance is never written; of equals the first are. Weights are
-    values over the length of the row. Returns how many entries were written.
+    Of equal values the first are kept. Returns how many entries were written.
     """
     n_written = 0
     best = np.empty(n_kept, np.float32)
     for row in range(len(indptr) - 1):
         start, stop = indptr[row], indptr[row + 1]
         best[:] = np.float32(0)
-        square = np.float32(0)
         for entry in range(start, stop):
-            square += values[entry] * values[entry]
-            worth = values[entry] * importance[indices[entry]]
-            place = n_kept
-            while place > 0 and best[place - 1] < worth:
+            if not is_voter[indices[entry]]:
+                continue
+            value, place = values[entry], n_kept
+            while place > 0 and best[place - 1] < value:
                 if place < n_kept:
                     best[place] = best[place - 1]
                 place -= 1
             if place < n_kept:
-                best[place] = worth
+                best[place] = value
         floor, n_equal = best[n_kept - 1], 0
         for place in range(n_kept):
             n_equal += best[place] == floor
         for entry in range(start, stop):
-            worth = values[entry] * importance[indices[entry]]
-            if worth <= 0 or worth < floor or (worth == floor and n_equal == 0):
+            value = values[entry]
+            is_out = value < floor or (value == floor and n_equal == 0)
+            if is_out or not is_voter[indices[entry]]:
                 continue
-            n_equal -= worth == floor
+            n_equal -= value == floor
             rows[n_written] = row
             features[n_written] = indices[entry]
-            weights[n_written] = values[entry] / np.sqrt(square)
             n_written += 1
     return n_written
 

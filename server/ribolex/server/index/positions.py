@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Int64
 
 from ribolex.server.index.position_blocks import (
     SLOTS,
@@ -77,18 +77,15 @@ class PositionalIndex:
     def __init__(
         self,
         layout: Layout,
-        importance: Float32[np.ndarray, " n_features"],
         folder: BlockFolder | None = None,
     ) -> None:
         """Opens the blocks of the folder, or begins with none.
 
         Args:
             layout: of the blocks.
-            importance: of features: which of a nucleotide's get a posting.
             folder: where blocks are kept; None for memory alone.
         """
         self._layout = layout
-        self._importance = importance
         self._folder = folder
         self._blocks = () if folder is None else tuple(folder.open())
         self._sizes = np.zeros(layout.n_lists, np.int64)
@@ -116,8 +113,8 @@ class PositionalIndex:
         Returns the ids of those that it lacks in that state, rising: to be `put`.
         All else in its blocks is dead.
         """
-        highest = [int(block.rna_ids.max(initial=0)) for block in self._blocks]
-        self._make_room(max([*rna_ids.tolist(), *highest], default=0))
+        for known in (rna_ids, *(block.rna_ids for block in self._blocks)):
+            self._make_room(int(known.max(initial=0)))
         self._changes[rna_ids] = changes
         n_found = np.zeros(len(self._changes), np.int64)
         n_wanted = np.ones(len(self._changes), np.int64)
@@ -138,7 +135,7 @@ class PositionalIndex:
             self._make_room(rna.rna_id)
             self._retire(rna.rna_id)
             self._changes[rna.rna_id] = rna.change
-            for piece in pieces_of(rna, self._layout, self._importance):
+            for piece in pieces_of(rna, self._layout):
                 self._lengths[rna.rna_id] += len(piece.letters)
                 self._append(piece)
         self._pack_if_dead()

@@ -101,19 +101,15 @@ def draw_ballots(
         sizes: of each list, in all blocks together.
         n_slots: in use in all blocks together.
     """
-    rows, features, weights = strongest(codes, franchise.features, layout.n_kept)
-    worth = franchise.features[features].astype(np.float64) * weights
-    n_classes = layout.n_classes
-    lists = (features[:, None] * n_classes + np.arange(n_classes)).ravel()
-    worths = np.outer(worth, layout.levels).ravel()
-    positions = np.repeat(rows, n_classes)
+    positions, features = strongest(codes, layout)
+    worths = franchise.features[features].astype(np.float64)
     order = np.argsort(-worths, kind="stable")
-    cost = np.cumsum(sizes[lists[order]])
+    cost = np.cumsum(sizes[features[order]])
     order = order[cost <= franchise.density * n_slots * len(letters)][:_MOST_BALLOTS]
     of_words = words(letters, WORD)
     begins = np.flatnonzero(of_words >= 0)
     return _bundle(
-        np.concatenate([lists[order], of_words[begins] + layout.n_lists - N_WORDS]),
+        np.concatenate([features[order], of_words[begins] + layout.n_lists - N_WORDS]),
         np.concatenate([positions[order], begins]),
         _share(worths[order], _rarity(of_words[begins], sizes), franchise.word),
         len(letters),
