@@ -27,7 +27,7 @@ def draw(m: np.ndarray, n: np.ndarray, generator: np.random.Generator) -> np.nda
     """Scores as TRUTH says."""
     middle = TRUTH.location + TRUTH.query_slope * np.log(m)
     middle = middle + TRUTH.target_slope * np.log(n)
-    return generator.gumbel(middle, 1 / TRUTH.rate)
+    return np.asarray(generator.gumbel(middle, 1 / TRUTH.rate))
 
 
 def test_a_fit_finds_what_made_the_scores() -> None:
@@ -75,14 +75,15 @@ def test_e_values_count_false_hits() -> None:
 
 def test_queries_that_score_high_with_decoys_get_no_more_false_hits() -> None:
     generator = np.random.default_rng(0)
-    extra = {}
+    extra: dict[str, float] = {}
 
     def score(queries: list[str], targets: list[str]) -> np.ndarray:
         for query in queries:
             extra.setdefault(query, 2.5 * generator.normal())
         m = np.array([len(x) for x in queries])[:, None]
         n = np.array([len(x) for x in targets])
-        return draw(m, n, generator) + np.array([[extra[x]] for x in queries])
+        own = np.array([[extra[x]] for x in queries])
+        return np.asarray(draw(m, n, generator) + own)
 
     texts = [
         "".join(generator.choice(list("ACGU"), n)) for n in lengths(700, generator)
