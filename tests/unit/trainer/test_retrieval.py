@@ -24,6 +24,7 @@ from ribolex.trainer.pretraining.retrieval import (
     Found,
     build_cases,
     identities,
+    measure_order,
     measure_ranking,
     score_rankings,
 )
@@ -129,6 +130,14 @@ def test_few_queries_are_spread_over_the_families() -> None:
     assert len(cases.database) == 3 * 5 + 9
 
 
+def test_without_alignment_rows_cases_are_near_only() -> None:
+    rnas, rows = one_family([rna.sequence for rna in drawn_rnas(5)])
+    cases = build_cases([], rnas, None, CasePlan())
+    aligned = build_cases([], rnas, rows, CasePlan())
+    assert [case.query for case in cases.near] == [case.query for case in aligned.near]
+    assert cases.remote == []
+
+
 def test_missing_or_short_alignment_row_is_named() -> None:
     rnas, rows = one_family([rna.sequence for rna in drawn_rnas(5)])
     with pytest.raises(CorruptInputError, match="RF1/4"):
@@ -147,6 +156,12 @@ def test_hits_are_counted_among_what_is_left() -> None:
     assert p_at_1 == 1
     assert recall == 1
     assert precision == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_a_short_list_of_hits_counts_no_more_than_it_holds() -> None:
+    case = Case(0, "RF1", np.array([0]), np.array([3, 4]))
+    assert measure_order(np.array([3]), case) == (1, 0.5, 0.5)
+    assert measure_order(np.array([], np.int64), case) == (0, 0, 0)
 
 
 def test_recall_is_over_what_ten_hits_can_hold() -> None:

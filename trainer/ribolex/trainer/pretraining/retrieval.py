@@ -14,7 +14,7 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int64
+from jaxtyping import Bool, Float, Float32, Int, Int64
 
 from ribolex.errors import CorruptInputError
 from ribolex.rna import AlignmentRow, Rna
@@ -100,10 +100,17 @@ Ranker = Callable[
 def build_cases(
     training: Iterable[Rna],
     validation: Iterable[Rna],
-    aligned: Iterable[AlignmentRow],
+    aligned: Iterable[AlignmentRow] | None,
     plan: CasePlan,
 ) -> Cases:
     """Returns the near and remote cases of the tables.
+
+    Args:
+        training: RNAs of families that are not asked for.
+        validation: RNAs of families that are.
+        aligned: alignment rows of all of the latter; without them there are no
+            remote cases.
+        plan: how much is used.
 
     Raises:
         CorruptInputError: a member of a validation family has no alignment row, or
@@ -125,15 +132,16 @@ def build_cases(
     database = [*sorted(members), *others]
     database = [database[i] for i in generator.permutation(len(database))]
     places = {sequence: i for i, sequence in enumerate(database)}
-    rows = {(row.family_acc, row.name): row.aligned for row in aligned}
+    rows = {(row.family_acc, row.name): row.aligned for row in aligned or ()}
     near: dict[str, list[Case]] = {}
     remote: dict[str, list[Case]] = {}
     for family, rnas in asked.items():
         own = np.array([places[rna.sequence] for rna in rnas])
-        identity = identities(_rows_of(rows, family, rnas))
         order = generator.permutation(len(rnas))
-        near[family] = _cases(family, own, np.zeros_like(identity, bool), order)
-        remote[family] = _cases(family, own, identity >= ALIKE, order)
+        near[family] = _cases(family, own, np.eye(len(rnas), dtype=bool), order)
+        if aligned is not None:
+            identity = identities(_rows_of(rows, family, rnas))
+            remote[family] = _cases(family, own, identity >= ALIKE, order)
     return Cases(
         database, _spread(near, plan.n_queries), _spread(remote, plan.n_queries)
     )
@@ -229,12 +237,23 @@ def measure_ranking(
     """Returns precision at 1, recall at 10 and average precision at 100 of a query."""
     ranked = scores.astype(np.float64)
     ranked[case.excluded] = -np.inf
-    order = np.argsort(-ranked, kind="stable")[:_DEPTH]
-    hits = np.isin(order, case.relatives)
+    return measure_order(np.argsort(-ranked, kind="stable")[:_DEPTH], case)
+
+
+def measure_order(
+    order: Int[np.ndarray, " hit"], case: Case
+) -> tuple[float, float, float]:
+    """Returns the same of the hits that a search gave, the nearest first.
+
+    Args:
+        order: places in the database, without those taken out; may be none.
+        case: what was asked.
+    """
+    hits = np.isin(order[:_DEPTH], case.relatives)
     n = len(case.relatives)
     precisions = np.cumsum(hits) / np.arange(1, len(hits) + 1)
     return (
-        float(hits[0]),
+        float(hits[:1].sum()),
         float(hits[:10].sum() / min(10, n)),
         float((precisions * hits).sum() / min(_DEPTH, n)),
     )
