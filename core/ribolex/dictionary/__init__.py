@@ -6,6 +6,7 @@ values, its code. `load_dictionary` opens a published folder; its `sae` encodes,
 nucleotides, `pool` makes one code of an RNA of them, `weigh` a vector for search.
 """
 
+from ribolex.dictionary.alignment import AlignmentModel
 from ribolex.dictionary.artefact import (
     Dictionary,
     load_dictionary,
@@ -26,6 +27,7 @@ from ribolex.dictionary.pooling import Damping, Pooling, pool, weigh
 from ribolex.dictionary.sae import Moments, Sae, TopK, fvu, squares
 
 __all__ = [
+    "AlignmentModel",
     "Codes",
     "Damping",
     "Dictionary",

@@ -4,6 +4,7 @@
     features.parquet                    what is known about each feature
     panel.safetensors                   RNAs with the codes they must give
     README.md, evaluation.json          the card, and all that was measured; optional
+    alignment.safetensors               how RNAs are aligned by its codes; optional
     dictionary.json                     identity, and size and SHA-256 of the others
 
 Knows nothing of versions, current or otherwise, beyond the number it is told.
@@ -14,7 +15,7 @@ import json
 import shutil
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -22,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from ribolex.dictionary.alignment import AlignmentModel
 from ribolex.dictionary.features import FeatureTable, read_features, write_features
 from ribolex.dictionary.identity import FileEntry, Identity, Manifest
 from ribolex.dictionary.panel import Panel, read_panel, write_panel
@@ -36,8 +38,9 @@ FEATURES_FILE = "features.parquet"
 PANEL_FILE = "panel.safetensors"
 CARD_FILE = "README.md"
 EVALUATION_FILE = "evaluation.json"
+ALIGNMENT_FILE = "alignment.safetensors"
 FILES = (CONFIG_FILE, WEIGHTS_FILE, FEATURES_FILE, PANEL_FILE)
-EXTRAS = (CARD_FILE, EVALUATION_FILE)
+EXTRAS = (CARD_FILE, EVALUATION_FILE, ALIGNMENT_FILE)
 
 _SAELENS_VERSION = "6.54.0"
 """Files without a version >= 6 are rewritten by SAELens as it opens them."""
@@ -55,6 +58,10 @@ class Dictionary:
     sae: Sae
     features: FeatureTable
     panel: Panel
+    extras: Mapping[str, bytes] = field(default_factory=dict)
+    """Contents of the files that may be absent, by name."""
+    alignment: AlignmentModel | None = None
+    """None if nobody has learned one."""
 
     @property
     def ref(self) -> str:
@@ -164,6 +171,9 @@ def load_dictionary(path: Path) -> Dictionary:
             path / FEATURES_FILE,
             f"has {len(features)} rows, expected {sae.n_features}",
         )
+    extras = {
+        name: (path / name).read_bytes() for name in manifest.files.keys() - set(FILES)
+    }
     return Dictionary(
         manifest.name,
         manifest.version,
@@ -172,7 +182,23 @@ def load_dictionary(path: Path) -> Dictionary:
         sae,
         features,
         read_panel(path / PANEL_FILE),
+        extras,
+        _read_alignment(path, extras, manifest.identity),
     )
+
+
+def _read_alignment(
+    path: Path, extras: Mapping[str, bytes], identity: Identity
+) -> AlignmentModel | None:
+    if ALIGNMENT_FILE not in extras:
+        return None
+    file = path / ALIGNMENT_FILE
+    found = AlignmentModel.from_bytes(extras[ALIGNMENT_FILE], file)
+    if found.n_features != identity.n_features:
+        raise CorruptArtefactError(
+            file, f"has {found.n_features} features, expected {identity.n_features}"
+        )
+    return found
 
 
 def _saelens_config(sae: Sae, identity: Identity) -> dict[str, object]:

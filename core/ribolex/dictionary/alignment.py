@@ -1,0 +1,165 @@
+"""How RNAs are aligned by the codes of a dictionary: what travels with it.
+
+Each feature has a vector, and a nucleotide's vector is that of the features that fire
+in it, so that features which stand for the same thing match though their ids differ.
+Because vectors add up, so do the shares of features in a score. Knows nothing of how
+this was learned, or of how alignments are computed.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from ribolex.dictionary.codes import Codes
+from ribolex.errors import CorruptArtefactError, InvalidRequestError
+from ribolex.rna.extreme_value import ExtremeValue
+
+_SHAPES = {"embedding": 2, "votes": 1, "letters": 2, "numbers": 1}
+_N_LETTERS = 5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AlignmentModel:
+    """What a pair of nucleotides is worth, and how often chance gives a score.
+
+    A pair scores `letters[its letters] + <v, w>`, v and w the `vectors` of its
+    nucleotides; a gap costs `gap_open` for its first nucleotide and `gap_extend` for
+    each further one (Gotoh 1982).
+    """
+
+    embedding: Float32[np.ndarray, "n_features width"]
+    """A direction of each feature, to be weighed with its value."""
+    similarity: float
+    """What a pair gets for vectors that point the same way, >= 0."""
+    letters: Float32[np.ndarray, "5 5"]
+    """Query letter by target letter: A, C, G, U, any other."""
+    gap_open: float
+    gap_extend: float
+    votes: Float32[np.ndarray, " n_features"]
+    """>= 0: what a shared feature counts where diagonals are voted for."""
+    statistics: ExtremeValue
+    """Of the scores of unrelated RNAs."""
+
+    @property
+    def n_features(self) -> int:
+        """Features of the dictionary."""
+        return len(self.embedding)
+
+    @property
+    def width(self) -> int:
+        """Numbers of a vector."""
+        return int(self.embedding.shape[1])
+
+    def vectors(self, codes: Codes) -> Float32[np.ndarray, "nucleotide width"]:
+        """Returns the vector of each nucleotide.
+
+        Its length is the root of `similarity`, so that a pair gets `similarity` times
+        the cosine; 0 where no feature fires.
+        """
+        sums = self._sums(codes)
+        scaled: Float32[np.ndarray, "nucleotide width"] = sums * self._scales(sums)
+        return scaled
+
+    def parts(self, codes: Codes) -> Float32[np.ndarray, " entry"]:
+        """Returns what each entry's embedding is multiplied with in the vector.
+
+        The vector of a nucleotide is the sum of `parts * embedding[feature]` over its
+        entries.
+        """
+        scales = self._scales(self._sums(codes)).ravel()
+        of_entries: Float32[np.ndarray, " entry"]
+        of_entries = codes.values * np.repeat(scales, np.diff(codes.indptr))
+        return of_entries
+
+    def _sums(self, codes: Codes) -> Float32[np.ndarray, "nucleotide width"]:
+        if codes.n_features != self.n_features:
+            raise InvalidRequestError(
+                "codes", f"{codes.n_features} features, expected {self.n_features}"
+            )
+        summed = torch.nn.functional.embedding_bag(
+            torch.from_numpy(codes.indices.astype(np.int64)),
+            torch.from_numpy(self.embedding),
+            torch.from_numpy(np.ascontiguousarray(codes.indptr, np.int64)),
+            mode="sum",
+            per_sample_weights=torch.from_numpy(codes.values.copy()),
+            include_last_offset=True,
+        )
+        out: Float32[np.ndarray, "nucleotide width"] = summed.numpy()
+        return out
+
+    def _scales(
+        self, sums: Float32[np.ndarray, "nucleotide width"]
+    ) -> Float32[np.ndarray, "nucleotide 1"]:
+        lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+        root = np.float32(np.sqrt(self.similarity))
+        out: Float32[np.ndarray, "nucleotide 1"]
+        out = np.where(lengths > 0, root / np.maximum(lengths, 1e-30), 0)
+        return out.astype(np.float32)
+
+    def to_bytes(self) -> bytes:
+        """Returns the content of the file, the same bytes always."""
+        tensors = {
+            # Half precision is what was measured, and a quarter of a megabyte less.
+            "embedding": self.embedding.astype(np.float16),
+            "votes": self.votes,
+            "letters": self.letters,
+            "numbers": np.array(
+                [self.similarity, self.gap_open, self.gap_extend], np.float64
+            ),
+        }
+        metadata = {"statistics": json.dumps(self.statistics.to_numbers())}
+        return save(
+            {name: np.ascontiguousarray(array) for name, array in tensors.items()},
+            metadata,
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: Path) -> "AlignmentModel":
+        """Returns what `to_bytes` wrote.
+
+        Raises:
+            CorruptArtefactError: it is something else.
+        """
+        try:
+            tensors = load(data)
+            statistics = ExtremeValue.from_numbers(_metadata(data), str(where))
+        except (SafetensorError, ValueError, KeyError, InvalidRequestError) as error:
+            raise CorruptArtefactError(where, "is no alignment model") from error
+        found = {name: array.ndim for name, array in tensors.items()}
+        if found != _SHAPES or not all(np.isfinite(x).all() for x in tensors.values()):
+            raise CorruptArtefactError(where, f"holds {found}, expected {_SHAPES}")
+        embedding, letters = tensors["embedding"], tensors["letters"]
+        if letters.shape != (_N_LETTERS,) * 2 or len(tensors["numbers"]) != 3:
+            raise CorruptArtefactError(where, "has tables of the wrong size")
+        if len(tensors["votes"]) != len(embedding):
+            raise CorruptArtefactError(
+                where, f"{len(tensors['votes'])} votes, expected {len(embedding)}"
+            )
+        similarity, gap_open, gap_extend = map(float, tensors["numbers"])
+        if similarity < 0 or min(gap_open, gap_extend) <= 0:
+            raise CorruptArtefactError(
+                where, f"similarity {similarity}, gaps {gap_open}, {gap_extend}"
+            )
+        return cls(
+            embedding.astype(np.float32),
+            similarity,
+            letters.astype(np.float32),
+            gap_open,
+            gap_extend,
+            tensors["votes"].astype(np.float32),
+            statistics,
+        )
+
+
+def _metadata(data: bytes) -> dict[str, float]:
+    """Returns the statistics in the header: 8 bytes of length, then JSON."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    numbers: dict[str, float] = json.loads(header["__metadata__"]["statistics"])
+    return numbers
