@@ -3,6 +3,7 @@
 import typer
 
 from ribolex.registry.cli import dictionaries_group
+from ribolex.trainer.commands.align import align
 from ribolex.trainer.commands.corpus import build, show
 from ribolex.trainer.commands.evaluate import evaluate
 from ribolex.trainer.commands.interchange import export, import_
@@ -13,7 +14,7 @@ from ribolex.trainer.commands.trainer import app as trainer
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the trainer's commands, and to `dictionaries` import and export."""
+    """Adds the trainer's commands, and to `dictionaries` import, export and align."""
     corpus = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
     corpus.command()(build)
     corpus.command()(show)
@@ -26,3 +27,4 @@ def register(app: typer.Typer) -> None:
     group = dictionaries_group(app)
     group.command(name="import")(import_)
     group.command()(export)
+    group.command()(align)

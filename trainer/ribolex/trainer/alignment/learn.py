@@ -36,6 +36,8 @@ class AlignmentPlan:
     """Numbers of a vector. Of 32, 64 and 96 none found more relatives."""
     n_nucleotides: int = 150_000
     """For directions and votes, at most."""
+    n_decoys: int = 500
+    """Real RNAs of other families that relatives are told from, beside shuffled."""
     n_unrelated: int = 300
     """Queries, shuffled and reversed, and as many targets, that chance is fitted to."""
     seed: int = 0
@@ -64,7 +66,8 @@ def learn_alignment(
         dictionary: of nucleotides.
         lm: the model that it was made for.
         sequences: RNAs of many families, in random order.
-        relatives: to learn the scoring from; best of families that the language model
+        relatives: to learn the scoring from, of other families than `sequences`; best
+            of families that the language model
             was not trained on, since features look better than they are on others.
             Without any the scoring is the one that served best elsewhere.
         plan: how much is used.
@@ -103,7 +106,10 @@ def learn_alignment(
     tried: Sequence[Tried] = []
     scoring = START
     if relatives is not None:
-        trial = _trial(encoder, blank, relatives)
+        decoys = [
+            sequences[i] for i in generator.permutation(len(sequences))[: plan.n_decoys]
+        ]
+        trial = _trial(encoder, blank, relatives, decoys)
         tried = search(trial, lambda done, of: note("scoring", done, of))
         scoring = tried[-1].scoring
     model = replace(
@@ -153,7 +159,12 @@ def _cut(sequences: Sequence[str], n_nucleotides: int) -> list[str]:
     return list(sequences[: max(n, 1)])
 
 
-def _trial(encoder: _Encoder, model: AlignmentModel, relatives: Relatives) -> Trial:
+def _trial(
+    encoder: _Encoder,
+    model: AlignmentModel,
+    relatives: Relatives,
+    unrelated: Sequence[str],
+) -> Trial:
     counts: dict[str, int] = {}
     for family in relatives.families:
         counts[family] = counts.get(family, 0) + 1
@@ -161,7 +172,7 @@ def _trial(encoder: _Encoder, model: AlignmentModel, relatives: Relatives) -> Tr
     return Trial(
         encoder.arrays(model, relatives.queries),
         encoder.arrays(model, relatives.targets),
-        encoder.arrays(model, relatives.decoys),
+        encoder.arrays(model, [*relatives.decoys, *unrelated]),
         weights / weights.sum(),
     )
 

@@ -1,9 +1,10 @@
 """What letters, likeness of vectors and gaps are worth: found on relatives.
 
-A scoring is as good as the share of relatives that it tells from chance: whose score
-chance would give less than once in a search of many RNAs. Chance is what the same
-scoring gives queries with shuffled RNAs, so that no scoring gains by being generous.
-Searched one number after the other. Knows nothing of models.
+A scoring is as good as the rank that it gives a relative among RNAs that are none:
+shuffled ones and real ones of other families, all corrected for length as a search
+does. (How improbable a relative's score is by chance would be no measure: scorings that
+break alignments up early win by it, and rank worse.) Searched one number after the
+other. Knows nothing of models.
 """
 
 from collections.abc import Callable
@@ -31,12 +32,10 @@ START = AlignmentScoring(
 )
 """Where the search begins, and what is taken without relatives to learn from."""
 
-_SEARCHED = 20_000
-"""RNAs in the search for which relatives should be told from chance."""
 _STEPS = 0.3, 0.15
 """Of each number in turn: of its size."""
 _OFFSET_SIZE = 0.3
-_LEAST_GAIN = 5e-4
+_LEAST_GAIN = 1e-3
 _NUMBERS = (
     "similarity",
     "offset",
@@ -49,7 +48,7 @@ _NUMBERS = (
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Relatives and decoys, encoded; vectors of length 1."""
+    """Relatives, and what they are to be told from, encoded; vectors of length 1."""
 
     queries: NucleotideArrays
     targets: NucleotideArrays
@@ -60,30 +59,31 @@ class Trial:
 
 
 class Tried(NamedTuple):
-    """A scoring and the share of relatives that it finds, 0..1."""
+    """A scoring and the mean of 1 / rank that it gives relatives, 0..1."""
 
     scoring: AlignmentScoring
-    share: float
+    reciprocal_rank: float
 
 
 def measure(trial: Trial, scoring: AlignmentScoring) -> float:
-    """Returns the share of relatives that a scoring tells from chance.
-
-    Smooth: a relative of the E-value 1 counts half.
-    """
+    """Returns the mean of 1 / rank of relatives among the decoys."""
     queries, targets, decoys = trial.queries, trial.targets, trial.decoys
     m, n = queries.lengths, targets.lengths
-    (by_chance,) = local_scores(queries, decoys, [scoring])
+    (scores,) = local_scores(queries, decoys, [scoring])
     sizes = np.meshgrid(m, decoys.lengths, indexing="ij")
-    statistics = fit(by_chance.ravel(), *(size.ravel() for size in sizes))
-    scores = np.array(
-        [
-            local_scores(queries.take(one), targets.take(one), [scoring])[0, 0, 0]
-            for one in np.arange(len(queries))[:, None]
-        ]
+    statistics = fit(scores.ravel(), *(size.ravel() for size in sizes))
+    of_decoys = statistics.log_p_value(scores, *sizes)
+    of_relatives = statistics.log_p_value(
+        np.array([_score(trial, scoring, i) for i in range(len(queries))]), m, n
     )
-    log_e = statistics.log_p_value(scores, m, n) + np.log(_SEARCHED)
-    return float((trial.weights / (1 + np.exp(np.clip(log_e, -50, 50)))).sum())
+    n_before = (of_decoys < of_relatives[:, None]).sum(axis=1)
+    return float((trial.weights / (1 + n_before)).sum())
+
+
+def _score(trial: Trial, scoring: AlignmentScoring, pair: int) -> float:
+    one = np.array([pair])
+    found = local_scores(trial.queries.take(one), trial.targets.take(one), [scoring])
+    return float(found[0, 0, 0])
 
 
 def search(
@@ -106,11 +106,11 @@ def search(
                 changed = replace(
                     kept[-1].scoring, **{name: value + direction * step * size}
                 )
-                share = measure(trial, changed)
+                found = measure(trial, changed)
                 n_done += 1
                 note(n_done, n_trials)
-                if share > kept[-1].share + _LEAST_GAIN:
-                    kept.append(Tried(changed, share))
+                if found > kept[-1].reciprocal_rank + _LEAST_GAIN:
+                    kept.append(Tried(changed, found))
                     break
     note(n_trials, n_trials)
     return kept
