@@ -41,6 +41,7 @@ WORDS = (4, 5, 6, 7)
 DIAGONALS = [(k, power) for k in (4, 5) for power in (1.0, 2.0)]
 TWIN = "random twin"
 DEFAULT = SearchMeasure()
+COUNT = SearchMeasure("count")
 POOLED: list[tuple[str, SearchMeasure, codes.Likeness]] = [
     ("max, log1p, idf^0.5, all 16 (default)", DEFAULT, "cosine"),
     ("weighted Jaccard", DEFAULT, "weighted Jaccard"),
@@ -57,15 +58,27 @@ POOLED: list[tuple[str, SearchMeasure, codes.Likeness]] = [
     ("mean, undamped", replace(DEFAULT, pooling="mean", damping="none"), "cosine"),
     ("mean, sqrt", replace(DEFAULT, pooling="mean", damping="sqrt"), "cosine"),
     ("mean, sqrt, idf^1", SearchMeasure("mean", None, "sqrt", 1.0), "cosine"),
-    ("count", replace(DEFAULT, pooling="count"), "cosine"),
-    ("count, sqrt", replace(DEFAULT, pooling="count", damping="sqrt"), "cosine"),
-    ("count, idf^1", SearchMeasure("count", None, "log1p", 1.0), "cosine"),
+    ("count", COUNT, "cosine"),
+    ("count, sqrt", replace(COUNT, damping="sqrt"), "cosine"),
+    ("count, idf^1", replace(COUNT, idf_power=1.0), "cosine"),
     (
         "count, idf^1, weighted Jaccard",
-        SearchMeasure("count", None, "log1p", 1.0),
+        replace(COUNT, idf_power=1.0),
         "weighted Jaccard",
     ),
     ("idf^1, weighted Jaccard", replace(DEFAULT, idf_power=1.0), "weighted Jaccard"),
+    ("count, weighted Jaccard", COUNT, "weighted Jaccard"),
+    ("count, idf^0, weighted Jaccard", replace(COUNT, idf_power=0), "weighted Jaccard"),
+    (
+        "count, sqrt, weighted Jaccard",
+        replace(COUNT, damping="sqrt"),
+        "weighted Jaccard",
+    ),
+    (
+        "count, best 8, weighted Jaccard",
+        replace(COUNT, keep_strongest=8),
+        "weighted Jaccard",
+    ),
 ]
 
 
