@@ -21,7 +21,9 @@ from ribolex.server.engine.observer import BatchDone, Observer
 from ribolex.server.engine.plan import Lane
 from ribolex.server.engine.queue import Limits
 from ribolex.server.index.measure import SearchMeasure
+from ribolex.server.index.recall_sample import RecallSample
 from ribolex.server.index.store import CollectionStore
+from ribolex.server.index.upkeep import RelativesOptions
 from ribolex.server.metrics import Metrics, Reading
 from ribolex.server.panel import panel_check
 from ribolex.server.services.gate import Backend
@@ -70,6 +72,11 @@ def _readings(backend: Backend) -> list[Reading]:
         Reading("embedding_bytes", "Answers in memory.", lambda: room.n_taken),
         Reading("collections", "Collections.", lambda: len(store.sizes)),
         Reading("index_codes", "RNAs in them.", lambda: sum(store.sizes.values())),
+        Reading(
+            "search_recall_estimate",
+            "Part of the hits there are that sensitive searches find.",
+            lambda: store.recall,
+        ),
         Reading(
             "model_info",
             "1, of the language model.",
@@ -154,7 +161,11 @@ async def load_backend(
 
         found = await dictionaries.start()
         _LOG.info("dictionary %s loaded, the default", found.ref)
-        collections = CollectionStore(settings.data.expanduser(), SearchMeasure(), find)
+        options = RelativesOptions(
+            settings.search_threads, RecallSample(settings.recall_sample)
+        )
+        data = settings.data.expanduser()
+        collections = CollectionStore(data, SearchMeasure(), find, options)
         dictionaries.bind(lambda: collections.bound)
         await collections.open()
     except BaseException:

@@ -102,6 +102,14 @@ class ServerSettings(BaseSettings):
     threads: int = Field(default=0, ge=0)
     """CPU threads for the model; 0 takes all cores, or a container's CPU quota."""
 
+    search_threads: int = Field(default=1, ge=1)
+    """CPU threads of one search by alignment: more answer it sooner, and fewer of them
+    at a time."""
+
+    recall_sample: float = Field(default=0.001, ge=0, le=1)
+    """Share of sensitive searches that are done again, exhaustively and in the
+    background, for the metric ribolex_search_recall_estimate; 0 for none."""
+
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
     """Of the model's matrix products. "auto" takes bfloat16 where the device has units
     for it: faster, and of the 16 features of a nucleotide one in two hundred becomes

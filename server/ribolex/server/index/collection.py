@@ -27,6 +27,7 @@ from ribolex.server.index.measure import SearchMeasure
 from ribolex.server.index.metadata import MetadataColumns
 from ribolex.server.index.pooled import PooledSearch, Scored
 from ribolex.server.index.records import PooledCode, Record, Records, Written
+from ribolex.server.index.relatives import RelativesSearch
 from ribolex.server.index.search import (
     Found,
     Rank,
@@ -34,6 +35,7 @@ from ribolex.server.index.search import (
     Sensitivity,
     cannot_align,
 )
+from ribolex.server.index.upkeep import RelativesOptions, open_relatives
 
 RECORDS = "records.sqlite3"
 """The file in a collection's folder."""
@@ -121,9 +123,17 @@ class Collection:
 
     Attributes:
         facts: What it was made with.
+        relatives: Search by alignment; None before `load`, and if the dictionary has
+            no alignment model.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        options: RelativesOptions = RelativesOptions(),  # noqa: B008
+    ) -> None:
+        self._folder, self._options = folder, options
+        self.relatives: RelativesSearch | None = None
         self._records = Records(folder / RECORDS)
         self.facts = Facts.from_json(self._records.facts)
         self._metadata = MetadataColumns()
@@ -170,9 +180,14 @@ class Collection:
         self._search.put(ids, codes)
         for rna_id, metadata, length in self._records.scan_metadata():
             self._metadata.put(rna_id, metadata, length)
+        self.relatives = open_relatives(
+            self._folder, dictionary, self._records, self._options
+        )
 
     def close(self) -> None:
         """Closes the file; everything acknowledged is in it."""
+        if self.relatives is not None:
+            self.relatives.close()
         self._records.close()
 
     def upsert(self, rnas: Sequence[Encoded]) -> Written:
@@ -188,8 +203,10 @@ class Collection:
         last = {rna_id: i for i, rna_id in enumerate(written.ids)}
         self._pooled.put(list(last), [records[i].pooled for i in last.values()])
         for rna_id, i in last.items():
-            rna = records[i].rna
+            rna, codes = records[i].rna, records[i].codes
             self._metadata.put(rna_id, rna.metadata, len(rna.sequence))
+            if self.relatives is not None:
+                self.relatives.put(rna_id, written.change, rna.sequence, codes)
         return written
 
     def get(self, name: str) -> Record:

@@ -33,10 +33,12 @@ OVERLAP = 1024
 some piece holds the whole of what any query lies on."""
 
 WORD = 4
-"""Letters of a word. By words alone diagonals find .80 of remote relatives among 300
-of 17,100 RNAs with 4 letters and .79 with 5; docs/benchmarks.md."""
+"""Letters of a word; with 5 fewer relatives are found (docs/benchmarks.md)."""
 
 N_WORDS: int = 4**WORD
+
+FORMAT = f"1 {PIECE} {OVERLAP} {WORD}"
+"""What blocks are; those of another format are of no use."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,9 +47,9 @@ class Layout:
 
     is_voter: Bool[np.ndarray, " n_features"]
     """Features that have postings; those of the others are never written."""
-    n_kept: int = 8
+    n_kept: int = 6
     """Postings of a nucleotide at most: of the features with the largest values. How
-    large they are is not stored: counted alike they find twice as many relatives."""
+    large they are is not stored: counted alike they find more (docs/benchmarks.md)."""
 
     @property
     def n_lists(self) -> int:

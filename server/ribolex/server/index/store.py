@@ -31,6 +31,7 @@ from ribolex.errors import (
 )
 from ribolex.server.index.collection import Collection, Facts
 from ribolex.server.index.measure import SearchMeasure
+from ribolex.server.index.upkeep import RelativesOptions
 
 _LOG = logging.getLogger(__name__)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -52,8 +53,9 @@ class Summary(NamedTuple):
 class _Owner:
     """A thread and the collection that lives in it."""
 
-    def __init__(self, folder: Path, ref: str = "") -> None:
+    def __init__(self, folder: Path, options: RelativesOptions, ref: str = "") -> None:
         self.folder = folder
+        self._options = options
         self.dictionary_ref = ref
         self.loading = asyncio.Lock()
         self.is_gone = False
@@ -85,7 +87,7 @@ class _Owner:
         if self.is_gone:
             raise CollectionNotFoundError(self.folder.name)
         if self._collection is None:
-            self._collection = Collection(self.folder)
+            self._collection = Collection(self.folder, self._options)
         return job(self._collection)
 
     def _shut(self) -> None:
@@ -101,11 +103,16 @@ class CollectionStore:
     """
 
     def __init__(
-        self, root: Path, measure: SearchMeasure, find_dictionary: FindDictionary
+        self,
+        root: Path,
+        measure: SearchMeasure,
+        find_dictionary: FindDictionary,
+        options: RelativesOptions = RelativesOptions(),  # noqa: B008
     ) -> None:
         self._root = root
         self._measure = measure
         self._find_dictionary = find_dictionary
+        self._options = options
         self._owners: dict[str, _Owner] = {}
         root.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(root)
@@ -121,6 +128,15 @@ class CollectionStore:
         return {name: owner.n_rnas for name, owner in self._owners.items()}
 
     @property
+    def recall(self) -> float:
+        """Part of the hits that sensitive searches find, measured on a sample.
+
+        nan before the first.
+        """
+        sample = self._options.sample
+        return float("nan") if sample is None else sample.recall
+
+    @property
     def bound(self) -> set[str]:
         """Dictionary versions ("name@version") that collections are indexed under."""
         return {owner.dictionary_ref for owner in self._owners.values()} - {""}
@@ -132,7 +148,7 @@ class CollectionStore:
         """
         folders = await asyncio.to_thread(_tidy, self._root)
         for folder in folders:
-            self._owners[folder.name] = owner = _Owner(folder)
+            self._owners[folder.name] = owner = _Owner(folder, self._options)
             try:
                 await self._load(owner)
             except RibolexError as error:
@@ -155,7 +171,7 @@ class CollectionStore:
             )
         facts = Facts.of(name, dictionary, measure)
         await asyncio.to_thread(_create, self._root, facts)
-        self._owners[name] = _Owner(self._root / name, dictionary.ref)
+        self._owners[name] = _Owner(self._root / name, self._options, dictionary.ref)
         _LOG.info("collection %s made for %s", name, dictionary.ref)
         return Summary(facts, 0)
 
@@ -209,6 +225,8 @@ class CollectionStore:
 
     async def close(self) -> None:
         """Closes all collections after what is in line for them."""
+        if self._options.sample is not None:
+            await asyncio.to_thread(self._options.sample.close)
         for owner in self._owners.values():
             await owner.close()
         self._owners.clear()

@@ -1,0 +1,126 @@
+"""The search for relatives of a collection is in step with its records."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.unit.server.conftest import RandomCodes
+
+from ribolex.dictionary import AlignmentModel, Codes, Dictionary
+from ribolex.rna import Rna
+from ribolex.rna.extreme_value import ExtremeValue
+from ribolex.server.index import positions
+from ribolex.server.index.collection import Collection, Encoded, Facts
+from ribolex.server.index.measure import SearchMeasure
+from ribolex.server.index.relatives import RelativesSearch, Sought
+
+pytestmark = pytest.mark.timeout(300)  # the first calls compile
+
+
+@pytest.fixture
+def aligning(dictionary: Dictionary) -> Dictionary:
+    """The dictionary with an alignment model."""
+    random = np.random.default_rng(5)
+    n_features = dictionary.sae.n_features
+    letters = np.full((5, 5), -0.9, np.float32)
+    letters[range(4), range(4)] = 1
+    model = AlignmentModel(
+        embedding=random.normal(size=(n_features, 6)).astype(np.float32),
+        similarity=1.0,
+        letters=letters,
+        gap_open=2.4,
+        gap_extend=0.45,
+        votes=np.ones(n_features, np.float32),
+        statistics=ExtremeValue(1.0, 1.0, 1.0, 1.0),
+    )
+    return replace(dictionary, alignment=model)
+
+
+@contextmanager
+def opened(folder: Path, dictionary: Dictionary) -> Iterator[Collection]:
+    if not folder.exists():
+        folder.mkdir()
+        Collection.create(folder, Facts.of("c", dictionary, SearchMeasure()))
+    with closing(Collection(folder)) as collection:
+        collection.load(dictionary)
+        yield collection
+
+
+class Sample:
+    """RNAs by name, with which to look for them again."""
+
+    def __init__(self, random_codes: RandomCodes) -> None:
+        self._random = np.random.default_rng(3)
+        self._codes = random_codes
+        self.rnas: dict[str, tuple[str, Codes]] = {}
+
+    def make(self, *names: str) -> list[Encoded]:
+        out = []
+        for name in names:
+            sequence = "".join(self._random.choice(list("ACGU"), 60))
+            self.rnas[name] = sequence, self._codes(60)
+            out.append(Encoded(Rna(name, sequence), self.rnas[name][1], 0.5))
+        return out
+
+    def is_found(self, name: str, relatives: RelativesSearch) -> bool:
+        sequence, codes = self.rnas[name]
+        hits = relatives.search(Sought.of(sequence, codes), limit=1, max_e_value=1e-6)
+        return [hit.alignment.query_stop for hit in hits] == [60]
+
+
+@pytest.fixture
+def sample(random_codes: RandomCodes, monkeypatch: pytest.MonkeyPatch) -> Sample:
+    monkeypatch.setattr(positions, "SLOTS", 300)
+    return Sample(random_codes)
+
+
+def test_what_is_stored_or_changed_is_found_at_once(
+    tmp_path: Path, aligning: Dictionary, sample: Sample
+) -> None:
+    with opened(tmp_path / "c", aligning) as collection:
+        assert collection.relatives is not None
+        collection.upsert(sample.make(*"abcdefgh"))
+        assert all(sample.is_found(name, collection.relatives) for name in "abcdefgh")
+        old = sample.rnas["b"]
+        collection.upsert(sample.make("b"))
+        assert sample.is_found("b", collection.relatives)
+        sample.rnas["old b"] = old
+        assert not sample.is_found("old b", collection.relatives)
+
+
+def test_opening_again_reads_only_what_no_file_holds(
+    tmp_path: Path,
+    aligning: Dictionary,
+    sample: Sample,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with opened(tmp_path / "c", aligning) as collection:
+        collection.upsert(sample.make(*"abcdefgh"))
+        collection.upsert(sample.make("b", "i"))
+    for are_lost in (False, False, True):
+        for file in (tmp_path / "c" / "positions").glob("*.block"):
+            if are_lost:
+                file.unlink()
+        caplog.clear()
+        with (
+            caplog.at_level("INFO"),
+            opened(tmp_path / "c", aligning) as collection,
+        ):
+            assert collection.relatives is not None
+            found = [sample.is_found(n, collection.relatives) for n in "abcdefghi"]
+        assert all(found)
+        n_anew = int(caplog.text.split("indexed, ")[1].split()[0])
+        # Five of them fill the open block, which is only in memory.
+        assert n_anew == 9 if are_lost else n_anew <= 5
+
+
+def test_without_an_alignment_model_there_is_none(
+    tmp_path: Path, dictionary: Dictionary, sample: Sample
+) -> None:
+    with opened(tmp_path / "c", dictionary) as collection:
+        collection.upsert(sample.make("a"))
+        assert collection.relatives is None
+    assert not (tmp_path / "c" / "positions").exists()
