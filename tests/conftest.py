@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from ribolex.dictionary import (
+    AlignmentModel,
     Codes,
     Evidence,
     Example,
@@ -28,6 +29,7 @@ from ribolex.dictionary import (
 from ribolex.dictionary.features import evidence_json, examples_json
 from ribolex.lm import LanguageModel, LmConfig, RiNALMo, load_lm, save_network
 from ribolex.registry import FolderRegistry
+from ribolex.rna.extreme_value import ExtremeValue
 from ribolex.server.app import serve
 from ribolex.server.settings import ServerSettings
 
@@ -69,6 +71,22 @@ def tiny_registry(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) ->
         if seed != 1:
             registry.set_current(name, 1)
     return root
+
+
+def random_alignment(seed: int) -> AlignmentModel:
+    """Gives an alignment model of random vectors in which letters decide."""
+    random = np.random.default_rng(seed)
+    letters = np.full((5, 5), -2.0, np.float32)
+    np.fill_diagonal(letters[:4], 2.0)
+    return AlignmentModel(
+        random.standard_normal((N_FEATURES, 8)).astype(np.float16).astype(np.float32),
+        1.5,
+        letters,
+        6.0,
+        1.0,
+        np.ones(N_FEATURES, np.float32),
+        ExtremeValue(0.5, 8.0, 1.0, 1.0),
+    )
 
 
 def random_dictionary(seed: int, lm: LanguageModel, lm_digest: str) -> dict[str, Any]:

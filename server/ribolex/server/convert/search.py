@@ -10,7 +10,7 @@ from ribolex.dictionary import Dictionary
 from ribolex.errors import InvalidRequestError
 from ribolex.server.convert import codes as convert
 from ribolex.server.convert.collection import encode_rna
-from ribolex.server.index.hits import Hit, SharedFeature
+from ribolex.server.index.hits import Hit, Judged, SharedFeature
 from ribolex.server.index.metadata import AnyOf, Between, Condition, NoneOf
 from ribolex.server.index.search import Found, Rank, Search, Sensitivity
 from ribolex.v1 import collection_pb2 as pb
@@ -22,6 +22,11 @@ _SENSITIVITIES: dict[pb.Sensitivity.ValueType, Sensitivity | None] = {
     pb.SENSITIVITY_FAST: "fast",
     pb.SENSITIVITY_SENSITIVE: "sensitive",
     pb.SENSITIVITY_EXHAUSTIVE: "exhaustive",
+}
+_OPERATIONS: dict[str, pb.AlignmentOperation.ValueType] = {
+    "M": pb.ALIGNMENT_OPERATION_PAIR,
+    "I": pb.ALIGNMENT_OPERATION_QUERY_ONLY,
+    "D": pb.ALIGNMENT_OPERATION_TARGET_ONLY,
 }
 _NUMBERS = {name: number for number, name in _SENSITIVITIES.items()}
 
@@ -122,12 +127,33 @@ def encode_found(
 
 def encode_hit(hit: Hit, dictionary: Dictionary) -> pb.Hit:
     """Returns a hit with its explanation."""
+    judged = hit.judged
     return pb.Hit(
         rna=encode_rna(hit.rna),
         score=hit.score,
         shared_features=_shared(hit.shared, dictionary),
         n_shared_features=hit.n_shared,
         other_contribution=hit.other_contribution,
+        alignment=None if judged is None else _alignment(judged),
+    )
+
+
+def _alignment(judged: Judged) -> pb.Alignment:
+    found = judged.alignment
+    return pb.Alignment(
+        e_value=judged.e_value,
+        bit_score=judged.bit_score,
+        identity=judged.identity,
+        query_start=found.query_start,
+        query_stop=found.query_stop,
+        target_start=found.target_start,
+        target_stop=found.target_stop,
+        steps=[
+            pb.AlignmentStep(operation=_OPERATIONS[step.op], length=step.length)
+            for step in found.steps
+        ],
+        letter_contribution=judged.letters,
+        gap_contribution=judged.gaps,
     )
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Int64, UInt32
 
 from ribolex.dictionary import Codes
 from ribolex.rna import Rna
+from ribolex.rna.traceback import Alignment
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,18 +25,34 @@ class SharedFeature:
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """An alignment, how good it is, and what it is made of beside features."""
+
+    alignment: Alignment
+    e_value: float
+    bit_score: float
+    identity: float
+    """Share of the columns with the same letter twice."""
+    letters: float
+    gaps: float
+    """<= 0. Both are contributions to the score."""
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """One similar RNA; all contributions sum to the score."""
 
     rna: Rna
     score: float
-    """Cosine, 0 to 1, exact."""
+    """Of the alignment; without one cosine, 0 to 1, exact."""
     shared: list[SharedFeature]
     """Largest contribution first; not more than were asked for."""
     n_shared: int
     """All of them."""
     other_contribution: float
     """Of those that are not listed."""
+    judged: Judged | None = None
+    """None if the search was a fast one."""
 
 
 class Firing:

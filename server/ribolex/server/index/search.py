@@ -23,6 +23,10 @@ class Rank(NamedTuple):
     name: str
 
 
+Check = Callable[[], None]
+"""Called between blocks of work; raises when nobody waits any more."""
+
+
 def go_on() -> None:
     """Does nothing: nobody ends the search."""
 
@@ -43,8 +47,7 @@ class Search:
     """Most hits to explain and return; 0 for all."""
     after: Rank | None = None
     """The last hit of the page before."""
-    check: Callable[[], None] = go_on
-    """Called between blocks of work; raises when nobody waits any more."""
+    check: Check = go_on
 
     def cut(self, ranks: Sequence[Rank]) -> Sequence[Rank]:
         """Returns those ranks of all hits, in their order, that are left to tell."""
@@ -68,5 +71,5 @@ class Found(NamedTuple):
 def cannot_align(ref: str) -> IncompatibleDictionaryError:
     """Returns the error of who wants alignments under a dictionary without a model."""
     return IncompatibleDictionaryError(
-        ref, "alignment model", "missing", "one, for any search but a fast one"
+        ref, "alignment model", "missing", "one, as ribolex dictionaries align makes"
     )
