@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.conftest import random_alignment, random_dictionary, serving
 
 from ribolex import client as rc
-from ribolex.client import Client
+from ribolex.client import Client, cli
 from ribolex.dictionary import write_dictionary
 from ribolex.dictionary.artefact import ALIGNMENT_FILE
 from ribolex.lm import load_lm
@@ -118,3 +119,84 @@ def test_letters_that_are_none_are_refused(
         client.align(*letters)
     (violation,) = caught.value.violations
     assert violation.field in ("query_sequence", "target_sequence")
+
+
+@pytest.mark.parametrize("sensitivity", ["sensitive", "exhaustive", None])
+def test_a_search_aligns_and_explains_what_it_finds(
+    client: Client, sensitivity: Any
+) -> None:
+    found = client.search("c", sequence=TRNA, sensitivity=sensitivity)
+    assert found.sensitivity == (sensitivity or "sensitive")
+    assert [hit.rna.name for hit in found][:2] == ["trna", "kin"]
+    aligned = [_check(TRNA, hit.rna.sequence, hit) for hit in found]
+    assert [one.e_value for one in aligned] == sorted(one.e_value for one in aligned)
+    assert (aligned[0].identity, aligned[0].query_stop) == (1.0, len(TRNA))
+    strict = client.search(
+        "c", sequence=TRNA, sensitivity=sensitivity, max_e_value=aligned[0].e_value
+    )
+    assert list(strict) == list(found)[:1]
+
+
+def test_a_stored_query_is_no_hit_and_conditions_hold(client: Client) -> None:
+    assert "trna" not in [hit.rna.name for hit in client.search("c", rna="trna")]
+    where = {"length": rc.Between(None, len(KIN))}
+    found = client.search("c", sequence=TRNA, where=where, sensitivity="exhaustive")
+    assert (found.n_searched, [hit.rna.name for hit in found]) == (1, ["kin"])
+
+
+def test_pages_of_alignments_are_the_whole_answer(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ribolex.client.search._PAGE_SIZE", 1)
+    asked: Any = {"sequence": TRNA, "sensitivity": "exhaustive"}
+    pages = list(client.search_pages("c", **asked))
+    assert pages == list(client.search("c", **asked))
+    assert len(pages) == 2
+
+
+def test_a_code_has_nothing_to_align(client: Client) -> None:
+    code = client.encode([TRNA]).sequence_codes
+    assert client.search("c", code=code).sensitivity == "fast"
+    with pytest.raises(rc.InvalidRequestError, match="nothing to align"):
+        client.search("c", code=code, sensitivity="sensitive")
+    with pytest.raises(rc.InvalidRequestError, match="nothing to align"):
+        client.search("c", code=code, max_e_value=1.0)
+
+
+def test_new_rnas_are_aligned_at_once(client: Client) -> None:
+    client.upsert("c", [rc.Rna("late", "AAAA" + TRNA + "CCCC")])
+    hits = {hit.rna.name: hit for hit in client.search("c", sequence=TRNA)}
+    one = _check(TRNA, hits["late"].rna.sequence, hits["late"])
+    assert (one.target_start, one.target_stop) == (4, 4 + len(TRNA))
+
+
+def test_the_shell_prints_tables_listings_and_alignments(
+    client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RIBOLEX_SERVER", client.address)
+    monkeypatch.setenv("COLUMNS", "100")
+    Path("q.fa").write_text(f">q\n{TRNA}\n")
+    search = ["search", "q.fa", "-c", "c", "--where", f"length<={len(KIN)}"]
+    for arguments in (
+        [*search, "-o", "-"],
+        [*search, "--alignments"],
+        ["align", "q.fa", KIN],
+    ):
+        monkeypatch.setattr("sys.argv", ["ribolex", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        assert not caught.value.code
+    table, text = capsys.readouterr().out.split("q  among 1 RNAs of", 1)
+    header, row = (line.split("\t") for line in table.splitlines())
+    cells = dict(zip(header, row, strict=True))
+    assert (cells["query"], cells["target"], cells["query_start"]) == ("q", "kin", "1")
+    assert float(cells["identity"]) > 80
+    listed, aligned = text.split("q 1-", 2)[1:]
+    for drawn in (listed, aligned):
+        assert TRNA[:30] in drawn
+        assert "|" * 25 in drawn
+        assert "the letters themselves" in drawn

@@ -1161,7 +1161,8 @@ class SharedFeature(_message.Message):
     @_builtins.property
     def query_positions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Nucleotides of the query in which it fires, counted from 0, rising; of an
-        alignment those that are aligned to one. Empty if the query was a code.
+        alignment those of pairs in which it fires on both sides. Empty if the query was
+        a code.
         """
 
     @_builtins.property

@@ -11,7 +11,8 @@ from tests.unit.server.conftest import MakeCollection, RandomCodes, encoded
 
 from ribolex.dictionary import Codes, Dictionary, pool, weigh
 from ribolex.errors import IncompatibleDictionaryError, NotReadyError, RnaNotFoundError
-from ribolex.server.index.collection import Collection, Facts, Query
+from ribolex.server.index.collection import Collection, Query
+from ribolex.server.index.facts import Facts
 from ribolex.server.index.forward import ForwardStore, WeightedCode
 from ribolex.server.index.hits import Firing, Hit
 from ribolex.server.index.measure import SearchMeasure
@@ -30,6 +31,10 @@ def find(
     collection: Collection, query: Query, limit: int, max_shared: int
 ) -> list[Hit]:
     return collection.search(query, Search(limit, max_shared)).hits
+
+
+def query_of(collection: Collection, codes: Codes, fvu: float) -> Query:
+    return collection.query_of("A" * len(codes), codes, fvu)
 
 
 def dense(codes: Codes, dictionary: Dictionary) -> np.ndarray:
@@ -65,7 +70,7 @@ def test_contributions_sum_to_the_score(
 ) -> None:
     collection = make_collection(measure)
     collection.upsert([encoded(f"r{i}", random_codes(8)) for i in range(30)])
-    query = collection.query_of(random_codes(8), 0.5)
+    query = query_of(collection, random_codes(8), 0.5)
     hits = find(collection, query, 30, max_shared)
     assert hits
     for hit in hits:
@@ -83,7 +88,7 @@ def test_positions_are_where_a_feature_fires(
     collection = make_collection()
     mine, theirs = random_codes(9), random_codes(12)
     collection.upsert([encoded("theirs", theirs)])
-    (hit,) = find(collection, collection.query_of(mine, 0), 1, 99)
+    (hit,) = find(collection, query_of(collection, mine, 0), 1, 99)
     for each in hit.shared:
         for codes, positions in (
             (mine, each.query_positions),
@@ -103,7 +108,7 @@ def test_a_pooled_code_finds_what_its_sequence_finds(
     codes = random_codes(8)
     features, values = pool(codes, "max")
     by_code = Query(PooledCode(features, values, values), None)
-    by_sequence = collection.query_of(codes, 0.5)
+    by_sequence = query_of(collection, codes, 0.5)
     with_it, without = (
         find(collection, query, 5, 3) for query in (by_sequence, by_code)
     )
@@ -129,9 +134,9 @@ def test_what_shares_nothing_is_no_hit(make_collection: MakeCollection) -> None:
         for f in (3, 4)
     )
     collection.upsert([encoded("one", one)])
-    assert find(collection, collection.query_of(other, 0), 5, 5) == []
+    assert find(collection, query_of(collection, other, 0), 5, 5) == []
     nothing = Codes.from_topk(np.array([[0]]), np.zeros((1, 1), np.float32), 96)
-    assert find(collection, collection.query_of(nothing, 0), 5, 5) == []
+    assert find(collection, query_of(collection, nothing, 0), 5, 5) == []
 
 
 def test_an_update_replaces_what_is_found(
@@ -141,10 +146,10 @@ def test_an_update_replaces_what_is_found(
     old, new = random_codes(5), random_codes(5)
     collection.upsert([encoded("rna", old), encoded("rest", random_codes(4))])
     collection.upsert([encoded("rna", new, family="new")])
-    (hit, *_) = find(collection, collection.query_of(new, 0), 2, 0)
+    (hit, *_) = find(collection, query_of(collection, new, 0), 2, 0)
     assert (hit.rna.name, hit.rna.metadata) == ("rna", {"family": "new"})
     assert hit.score == pytest.approx(1, abs=1e-6)
-    best = find(collection, collection.query_of(old, 0), 1, 0)
+    best = find(collection, query_of(collection, old, 0), 1, 0)
     assert best[0].score < 0.999
 
 
@@ -157,7 +162,7 @@ def test_opening_again_finds_the_same(
     collection = make_collection(MEASURES[2])
     collection.upsert([encoded(f"r{i}", random_codes(8)) for i in range(30)])
     collection.upsert([encoded(f"r{i}", random_codes(8)) for i in range(5)])
-    query = collection.query_of(random_codes(8), 0.5)
+    query = query_of(collection, random_codes(8), 0.5)
     before = find(collection, query, 10, 0)
     collection.close()
     again = Collection(tmp_path / "c")
@@ -228,7 +233,7 @@ def test_memory_is_changed_only_after_the_disk(
     monkeypatch.setattr(collection._records, "upsert", refuse)
     with pytest.raises(sqlite3.OperationalError):
         collection.upsert([encoded("rna", codes)])
-    assert find(collection, collection.query_of(codes, 0), 1, 0) == []
+    assert find(collection, query_of(collection, codes, 0), 1, 0) == []
 
 
 ROWS = st.dictionaries(st.integers(0, 19), st.floats(0.125, 1, width=32), max_size=8)

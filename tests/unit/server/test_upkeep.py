@@ -13,7 +13,8 @@ from ribolex.dictionary import AlignmentModel, Codes, Dictionary
 from ribolex.rna import Rna
 from ribolex.rna.extreme_value import ExtremeValue
 from ribolex.server.index import positions
-from ribolex.server.index.collection import Collection, Encoded, Facts
+from ribolex.server.index.collection import Collection, Encoded
+from ribolex.server.index.facts import Facts
 from ribolex.server.index.measure import SearchMeasure
 from ribolex.server.index.relatives import RelativesSearch, Sought
 

@@ -4,16 +4,16 @@ Joins the records on disk with what is drawn from them in memory. Knows nothing 
 names of other collections, threads or messages.
 """
 
-import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 
-from ribolex.dictionary import Codes, Dictionary
+from ribolex.dictionary import AlignmentModel, Codes, Dictionary
 from ribolex.errors import (
     IncompatibleDictionaryError,
     InvalidRequestError,
@@ -21,13 +21,15 @@ from ribolex.errors import (
     RnaNotFoundError,
 )
 from ribolex.rna import Rna
+from ribolex.server.index.explanation import Aligned
+from ribolex.server.index.facts import Facts
 from ribolex.server.index.forward import WeightedCode
 from ribolex.server.index.hits import Firing, Hit, SharedFeature
-from ribolex.server.index.measure import SearchMeasure
 from ribolex.server.index.metadata import MetadataColumns
+from ribolex.server.index.pairwise import hit_of
 from ribolex.server.index.pooled import PooledSearch, Scored
 from ribolex.server.index.records import PooledCode, Record, Records, Written
-from ribolex.server.index.relatives import RelativesSearch
+from ribolex.server.index.relatives import Relative, RelativesSearch, Sought
 from ribolex.server.index.search import (
     Found,
     Rank,
@@ -42,44 +44,6 @@ RECORDS = "records.sqlite3"
 
 _GROUP = 1024
 """Codes that are projected together when a collection is opened."""
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What a collection was made with; never changes."""
-
-    name: str
-    dictionary: str
-    version: int
-    content_id: str
-    """Of that dictionary version."""
-    n_features: int
-    measure: SearchMeasure
-    created_at_s: float
-    """Seconds since 1970, UTC."""
-
-    @classmethod
-    def of(cls, name: str, dictionary: Dictionary, measure: SearchMeasure) -> "Facts":
-        """Returns the facts of a collection made now."""
-        return cls(
-            name,
-            dictionary.name,
-            dictionary.version,
-            dictionary.content_id,
-            dictionary.sae.n_features,
-            measure,
-            time.time(),
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns the fields as plain JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> "Facts":
-        """Returns what `to_json` wrote."""
-        measure = SearchMeasure.from_json(fields["measure"])
-        return cls(**{**fields, "measure": measure})
 
 
 class Encoded(NamedTuple):
@@ -98,6 +62,8 @@ class Query(NamedTuple):
     """As the collection's measure pools."""
     codes: Codes | None
     """The nucleotides behind it, where they are known."""
+    sequence: str | None = None
+    """Their letters, likewise."""
     excluded: int | None = None
     """Id of the RNA that is no hit, being the query itself."""
     fvu: float | None = None
@@ -137,6 +103,7 @@ class Collection:
         self._records = Records(folder / RECORDS)
         self.facts = Facts.from_json(self._records.facts)
         self._metadata = MetadataColumns()
+        self._model: AlignmentModel | None = None
         self._search: PooledSearch | None = None
 
     @staticmethod
@@ -180,6 +147,7 @@ class Collection:
         self._search.put(ids, codes)
         for rna_id, metadata, length in self._records.scan_metadata():
             self._metadata.put(rna_id, metadata, length)
+        self._model = dictionary.alignment
         self.relatives = open_relatives(
             self._folder, dictionary, self._records, self._options
         )
@@ -217,9 +185,9 @@ class Collection:
         """
         return self._records.read(self._find(name))
 
-    def query_of(self, codes: Codes, fvu: float) -> Query:
+    def query_of(self, sequence: str, codes: Codes, fvu: float) -> Query:
         """Returns the query for an RNA from outside."""
-        return Query(self.facts.measure.pool(codes), codes, fvu=fvu)
+        return Query(self.facts.measure.pool(codes), codes, sequence, fvu=fvu)
 
     def query_like(self, name: str) -> Query:
         """Returns the query for a stored RNA, which will not find itself.
@@ -229,7 +197,9 @@ class Collection:
         """
         rna_id = self._find(name)
         record = self._records.read(rna_id)
-        return Query(record.pooled, record.codes, rna_id, record.fvu)
+        return Query(
+            record.pooled, record.codes, record.rna.sequence, rna_id, record.fvu
+        )
 
     def search(self, query: Query, search: Search) -> Found:
         """Returns the most similar RNAs, best first; equal ones by name.
@@ -245,20 +215,21 @@ class Collection:
             InvalidRequestError: what is asked for contradicts itself.
         """
         search.check()
-        sensitivity = self._sensitivity(search)
+        sensitivity = self._sensitivity(query, search)
         allowed = self._metadata.allowed(search.where) if search.where else None
         n_rnas = self.n_rnas
         n_searched = n_rnas if allowed is None else int(np.count_nonzero(allowed))
-        vector = self._pooled.weigh(query.pooled)
-        scored = self._pooled.nearest(vector, search.limit, allowed)
-        ranked = self._rank(scored, query.excluded, search.limit)
+        ranked: Mapping[Rank, Callable[[], Hit]]
+        if sensitivity == "fast":
+            ranked = self._compare(query, search, allowed)
+        else:
+            ranked = self._align(query, search, allowed, sensitivity == "exhaustive")
         left = search.cut(list(ranked))
         page = left[: search.page_size or None]
-        fires = _NOWHERE if query.codes is None else Firing(query.codes)
         hits = []
         for rank in page:
             search.check()
-            hits.append(self._explain(vector, fires, ranked[rank], search.max_shared))
+            hits.append(ranked[rank]())
         last = page[-1] if len(page) < len(left) else None
         return Found(hits, sensitivity, n_rnas, n_searched, last)
 
@@ -283,17 +254,80 @@ class Collection:
             raise NotReadyError(f"collection {self.facts.name!r} has no index yet")
         return self._search
 
-    def _sensitivity(self, search: Search) -> Sensitivity:
+    def _sensitivity(self, query: Query, search: Search) -> Sensitivity:
         """Returns how to search, once it is clear that this can be done."""
         wanted = search.sensitivity
         if wanted == "fast" and search.max_e_value is not None:
             raise InvalidRequestError(
                 "max_e_value", "a fast search has no E-values, expected another one"
             )
-        if wanted in (None, "fast") and search.max_e_value is None:
-            return "fast"
-        ref = f"{self.facts.dictionary}@{self.facts.version}"
-        raise cannot_align(ref)
+        is_aligned = wanted in ("sensitive", "exhaustive")
+        is_aligned = is_aligned or search.max_e_value is not None
+        if self.relatives is None and is_aligned:
+            raise cannot_align(f"{self.facts.dictionary}@{self.facts.version}")
+        if query.sequence is None and is_aligned:
+            raise InvalidRequestError(
+                "code", "has nothing to align, expected a sequence or an RNA"
+            )
+        if wanted is not None:
+            return wanted
+        return (
+            "fast" if self.relatives is None or query.sequence is None else "sensitive"
+        )
+
+    def _compare(
+        self, query: Query, search: Search, allowed: Bool[np.ndarray, " id"] | None
+    ) -> dict[Rank, Callable[[], Hit]]:
+        """Returns how to explain the hits of a fast search, by rank."""
+        vector = self._pooled.weigh(query.pooled)
+        scored = self._pooled.nearest(vector, search.limit, allowed)
+        fires = _NOWHERE if query.codes is None else Firing(query.codes)
+        return {
+            rank: partial(self._explain, vector, fires, rna_id, search.max_shared)
+            for rank, rna_id in self._rank(scored, query.excluded, search.limit).items()
+        }
+
+    def _align(
+        self,
+        query: Query,
+        search: Search,
+        allowed: Bool[np.ndarray, " id"] | None,
+        exhaustive: bool,
+    ) -> dict[Rank, Callable[[], Hit]]:
+        """Returns how to explain the hits of a search that aligns, by rank."""
+        relatives, codes, sequence = self.relatives, query.codes, query.sequence
+        # _sensitivity has looked.
+        assert relatives is not None
+        assert codes is not None
+        assert sequence is not None
+        found = relatives.search(
+            Sought.of(sequence, codes, query.excluded),
+            limit=search.limit,
+            exhaustive=exhaustive,
+            allowed=allowed,
+            max_e_value=math.inf if search.max_e_value is None else search.max_e_value,
+            check=search.check,
+        )
+        names = self._records.names([one.rna_id for one in found])
+        ranks = {
+            Rank(one.e_value, -one.alignment.score, name): one
+            for one, name in zip(found, names, strict=True)
+        }
+        aligned = Aligned(sequence, codes)
+        return {
+            rank: partial(
+                self._explain_aligned, aligned, ranks[rank], search.max_shared
+            )
+            for rank in sorted(ranks)
+        }
+
+    def _explain_aligned(self, query: Aligned, found: Relative, max_shared: int) -> Hit:
+        record, model = self._records.read(found.rna_id), self._model
+        assert model is not None  # without one nothing is found
+        sides = query, Aligned(record.rna.sequence, record.codes)
+        return hit_of(
+            record.rna, found.alignment, sides, model, found.e_value, max_shared
+        )
 
     def _rank(
         self, scored: Scored, excluded: int | None, limit: int

@@ -87,17 +87,21 @@ def hit_of(
     """
     query, target = sides
     told = explain(alignment, query, target, model)
-    others = (one.contribution for one in told.features[max_shared:])
+    others = float(sum(one.contribution for one in told.features[max_shared:]))
+    listed = told.features[:max_shared]
+    # A search aligns vectors of 8 bits: it is the exact score that is explained.
+    score = others + sum(one.contribution for one in listed)
+    score += told.letters + told.gaps
     return Hit(
         rna,
-        alignment.score,
-        told.features[:max_shared],
+        score,
+        listed,
         len(told.features),
-        float(sum(others)),
+        others,
         Judged(
             alignment,
             e_value,
-            float(model.statistics.bits(alignment.score)),
+            float(model.statistics.bits(score)),
             alignment.identity(query.sequence, target.sequence),
             told.letters,
             told.gaps,

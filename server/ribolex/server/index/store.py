@@ -29,7 +29,8 @@ from ribolex.errors import (
     NotReadyError,
     RibolexError,
 )
-from ribolex.server.index.collection import Collection, Facts
+from ribolex.server.index.collection import Collection
+from ribolex.server.index.facts import Facts
 from ribolex.server.index.measure import SearchMeasure
 from ribolex.server.index.upkeep import RelativesOptions
 

@@ -183,8 +183,11 @@ async def _source(
         encoding, answer = await caller.encode(
             request.sequence, dictionary, degap=request.degap, where="sequence"
         )
+        (sequence,) = answer.sequences
         return _Source(
-            lambda collection: collection.query_of(encoding.codes, encoding.fvu),
+            lambda collection: collection.query_of(
+                sequence, encoding.codes, encoding.fvu
+            ),
             answer.queue_s,
             answer.batches,
             answer.n_cached,
