@@ -99,7 +99,9 @@ def print_shared_features(console: Console, hit: Hit) -> None:
         here, there = ranges(shared.query_positions), ranges(shared.target_positions)
         line = Text(f"       {shared.contribution:+.{digits}f}  ")
         line.append(f"f{shared.feature}", "cyan")
-        where = Text(f"  at {here} | {there}", "dim")
+        is_known = shared.query_positions or shared.target_positions
+        fires = f"at {here} | {there}" if is_known else "beside features alike"
+        where = Text(f"  {fires}", "dim")
         label = Text(f"  {shared.label}".rstrip())
         # A long label leaves room for where the feature fires.
         room = max(console.width - len(line) - len(where), _MIN_LABEL)
