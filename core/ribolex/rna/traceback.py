@@ -1,8 +1,9 @@
 """The best local alignment of two RNAs, pair by pair.
 
 Affine gaps (Gotoh 1982), every cell looked at; a byte a cell is kept for the way back,
-and scalar products for a few rows at a time: 5 MB for 1,024 x 4,096 nucleotides, 12 ms.
-Knows nothing of many targets (`local_alignment`) or of how good a score is.
+and scalar products for a few rows at a time: 5 MB and some 30 ms for 1,024 x 4,096
+nucleotides, 0.2 ms for 120 x 120. Knows nothing of many targets (`local_alignment`) or
+of how good a score is.
 """
 
 import itertools

@@ -86,18 +86,16 @@ def hit_of(
         max_shared: features to list.
     """
     query, target = sides
-    told = explain(alignment, query, target, model)
-    others = float(sum(one.contribution for one in told.features[max_shared:]))
-    listed = told.features[:max_shared]
+    told = explain(alignment, query, target, model, max_shared)
     # A search aligns vectors of 8 bits: it is the exact score that is explained.
-    score = others + sum(one.contribution for one in listed)
+    score = sum(one.contribution for one in told.features) + told.others
     score += told.letters + told.gaps
     return Hit(
         rna,
         score,
-        listed,
-        len(told.features),
-        others,
+        told.features,
+        told.n_features,
+        told.others,
         Judged(
             alignment,
             e_value,
