@@ -99,7 +99,9 @@ def hit_of(
         Judged(
             alignment,
             e_value,
-            float(model.statistics.bits(score)),
+            float(
+                model.statistics.bits(score, len(query.sequence), len(target.sequence))
+            ),
             alignment.identity(query.sequence, target.sequence),
             told.letters,
             told.gaps,
