@@ -39,6 +39,14 @@ def _dense(codes: rc.SparseCodes | None) -> np.ndarray[tuple[int, int], np.dtype
     return dense
 
 
+def test_health_is_told_for_the_whole_and_for_a_service(running_server: str) -> None:
+    with Client(running_server) as client:
+        assert client.is_serving()
+        assert client.is_serving("ribolex.v1.EncoderService")
+        with pytest.raises(rc.NotFoundError):
+            client.is_serving("ribolex.v1.NoService")
+
+
 def test_batch_is_encoded_at_both_levels(client: Client) -> None:
     encoded = client.encode(SEQUENCES, level="both")
     assert encoded.n_nucleotides.tolist() == [len(letters) for letters in SEQUENCES]

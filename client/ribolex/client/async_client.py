@@ -52,6 +52,7 @@ class AsyncClient(AsyncConnection):
     `contextlib.aclosing`, so that it ends there and then.
     """
 
+    is_serving = awaited(Client.is_serving)
     encode = awaited(Client.encode)
     embed = awaited(Client.embed)
     create_collection = awaited(Client.create_collection)

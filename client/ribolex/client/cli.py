@@ -16,6 +16,7 @@ from rich.console import Console
 from ribolex.client import output
 from ribolex.client.commands import options, versions
 from ribolex.client.commands.encoding import embed, encode
+from ribolex.client.commands.health import health
 from ribolex.client.commands.searching import add, align, console, search
 from ribolex.client.commands.server import Server, with_server
 from ribolex.client.errors import (
@@ -38,6 +39,7 @@ app.command()(search)
 app.command()(align)
 app.command()(encode)
 app.command()(embed)
+app.command()(health)
 
 
 @app.command()

@@ -51,6 +51,7 @@ def register(app: typer.Typer) -> None:
     group = dictionaries_group(app)
     group.command(name="list")(list_entries)
     group.command()(publish)
+    group.command()(copy)
     group.command()(current)
     _offer(group, activate)
     _offer(group, retire)
@@ -105,6 +106,44 @@ def publish(
     from ribolex.registry.opening import open_registry
 
     typer.echo(f"published {open_registry(registry).publish(folder)}")
+
+
+def copy(
+    registry: At,
+    source: Annotated[
+        str,
+        typer.Option(
+            "--from", metavar="FOLDER", help='Another registry: a folder or "bundled".'
+        ),
+    ],
+) -> None:
+    """Bring a registry's current dictionaries to another; what is there stays.
+
+    Each is made current there if nothing of its name is; version numbers are given
+    anew. A second time there is nothing to do.
+    """
+    from ribolex.errors import DictionaryExistsError
+    from ribolex.registry.opening import BUNDLED, open_registry
+
+    if "://" in source:
+        raise typer.BadParameter(f'--from {source}: expected a folder or "{BUNDLED}"')
+    ours, theirs = open_registry(registry), open_registry(source)
+    root = Path(str(theirs))
+    if not root.is_dir():
+        raise typer.BadParameter(f"--from {source}: there is no such folder")
+    for entry in theirs.list():
+        if not entry.is_current:
+            continue
+        try:
+            ref = ours.publish(root / entry.name / str(entry.version))
+        except DictionaryExistsError as error:
+            ref = error.ref
+            typer.echo(f"{ref} is there already")
+        else:
+            typer.echo(f"published {ref}")
+        if ours.current(entry.name) is None:
+            ours.set_current(entry.name, int(ref.rpartition("@")[2]))
+            typer.echo(f"{ref} is current")
 
 
 def current(name: Annotated[str, typer.Argument()], registry: At) -> None:

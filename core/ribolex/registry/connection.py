@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from ribolex.errors import InvalidRequestError, NotReadyError
+from ribolex.registry.password import redis_at
 from ribolex.registry.scripts import Keys
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ class Connection:
 
     def __init__(self, url: str) -> None:
         try:
-            self._redis: Any = Redis.from_url(
+            self._redis: Any = redis_at(
                 url,
                 protocol=2,
                 decode_responses=True,

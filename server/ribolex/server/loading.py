@@ -5,7 +5,10 @@ Knows how the parts fit together; nothing of calls, nor of when they are let in.
 
 import asyncio
 import logging
+import shutil
 from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
 
 import torch
 
@@ -52,10 +55,10 @@ def _observer(metrics: Metrics, tracing: Tracing | None) -> Observer:
     )
 
 
-def _readings(backend: Backend) -> list[Reading]:
+def _readings(backend: Backend, data: Path) -> list[Reading]:
     """Returns what can be looked up about a loaded server."""
     lm, room, store = backend.lm, backend.room, backend.collections
-    queue = backend.engine.queue
+    queue, disk = backend.engine.queue, partial(shutil.disk_usage, data)
     found: list[Reading] = [
         Reading(
             "queue_tokens",
@@ -70,6 +73,8 @@ def _readings(backend: Backend) -> list[Reading]:
             ("lane",),
         ),
         Reading("embedding_bytes", "Answers in memory.", lambda: room.n_taken),
+        Reading("disk_free_bytes", "Free where --data is.", lambda: disk().free),
+        Reading("disk_size_bytes", "Of that disk.", lambda: disk().total),
         Reading("collections", "Collections.", lambda: len(store.sizes)),
         Reading("index_codes", "RNAs in them.", lambda: sum(store.sizes.values())),
         Reading(
@@ -185,7 +190,7 @@ async def load_backend(
     )
     for reason in REASONS:
         metrics.swap_failures.labels(reason)
-    metrics.watch(_readings(backend))
+    metrics.watch(_readings(backend, settings.data.expanduser()))
     return backend
 
 

@@ -21,7 +21,11 @@ def _run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | str | None:
 
 
 def test_commands_are_those_of_the_readme() -> None:
+<<<<<<< HEAD
     expected = "add align collections demo dictionaries embed encode feature search"
+=======
+    expected = "add collections demo dictionaries embed encode feature health search"
+>>>>>>> 1b3758c (Probe by gRPC health; seed registries; passwords from files; free disk)
     assert " ".join(COMMANDS) == expected
 
 
@@ -57,6 +61,7 @@ def test_overview_cuts_no_help_short() -> None:
         (["add", "-c", "mine", "odd.txt"], "odd.txt:1: neither FASTA"),
         (["search", "-c", "mine", "--sequence", "ACGU"], "no server answers at"),
         (["feature", "7"], "no server answers at"),
+        (["health"], "no server answers at"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )

@@ -47,6 +47,26 @@ def test_the_life_of_a_version(folder: FolderRegistry, tmp_path: Path) -> None:
     assert run(folder, "reconcile").stdout == "nothing to mend\n"
 
 
+def test_current_versions_are_brought_to_another_registry_once(
+    folder: FolderRegistry, tmp_path: Path
+) -> None:
+    other = FolderRegistry(tmp_path / "other")
+    for seed, name in ((0, "one"), (1, "one"), (2, "two")):
+        other.publish(stage(tmp_path / f"{seed}", seed, name))
+    other.set_current("one", 2)
+    told = run(folder, "copy", "--from", str(other)).stdout
+    assert told == "published one@1\none@1 is current\n"
+    assert folder.get("one").content_id == other.get("one").content_id
+    newer = folder.publish(stage(tmp_path / "newer", 3, "one"))
+    folder.set_current("one", 2, 1)
+    assert newer == "one@2"
+    told = run(folder, "copy", "--from", str(other)).stdout
+    assert told == "one@1 is there already\n"
+    assert folder.current("one") == 2
+    assert run(folder, "copy", "--from", str(tmp_path / "none")).exit_code == 2
+    assert run(folder, "copy", "--from", "redis://h:1/0").exit_code == 2
+
+
 def test_activation_that_expects_another_version_is_refused(
     folder: FolderRegistry, tmp_path: Path
 ) -> None:

@@ -115,6 +115,28 @@ def test_password_is_not_told(own_valkey: Valkey, tmp_path: Path) -> None:
     assert "right" not in f"{right}"
 
 
+def test_password_may_lie_in_a_file_and_change(
+    own_valkey: Valkey, tmp_path: Path
+) -> None:
+    file, store = tmp_path / "password", tmp_path / "dictionaries"
+    file.touch()
+    registry = open_registry(f"{own_valkey.url}?artefacts={store}&password_file={file}")
+    assert registry.list() == []  # an empty file is no password
+    for password in ("first", "second"):
+        known = file.read_text().strip() or None
+        with Redis.from_url(own_valkey.url, password=known) as redis:
+            redis.config_set("requirepass", password)
+            redis.client_kill_filter(_type="normal", skipme=True)
+        with pytest.raises(NotReadyError):
+            registry.list()
+        file.write_text(f"{password}\n")
+        assert registry.list() == []
+    file.unlink()
+    with pytest.raises(NotReadyError) as caught:
+        open_registry(f"{own_valkey.url}?artefacts={store}&password_file={file}").list()
+    assert str(file) in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("url", "message"),
     [

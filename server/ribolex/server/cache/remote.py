@@ -11,13 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from ribolex.errors import InvalidRequestError
+from ribolex.registry.password import redis_at
 from ribolex.server.cache.breaker import Breaker
 
 _LOG = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class RemoteCache:
         breaker: Breaker | None = None,
     ) -> None:
         try:
-            self._redis: Any = Redis.from_url(
+            self._redis: Any = redis_at(
                 url,
                 protocol=2,
                 socket_connect_timeout=LIMIT_S,

@@ -161,8 +161,8 @@ def test_state_says_what_is_going_on(tmp_path: Path) -> None:
     assert json.loads(found.to_json())["last"]["stage"] == "fit"
 
 
-def test_metrics_are_served() -> None:
-    metrics = Metrics(["one", "two"])
+def test_metrics_are_served(tmp_path: Path) -> None:
+    metrics = Metrics(["one", "two"], tmp_path)
     reporter = Reporter([metrics])
     with serving(metrics, "127.0.0.1", 0) as place:
         reporter.progress(Progress("fit", 0, 100, "one", 0.9, 0, 0))
@@ -176,6 +176,8 @@ def test_metrics_are_served() -> None:
     assert during['ribolex_trainer_fit_fvu_ratio{dictionary="one"}'] == 0.25
     assert during['ribolex_trainer_fit_dead_features{dictionary="one"}'] == 3
     assert during['ribolex_trainer_published_total{dictionary="two"}'] == 0
+    free, size = (during[f"ribolex_trainer_disk_{x}_bytes"] for x in ("free", "size"))
+    assert 0 < free <= size
     assert after['ribolex_trainer_stage_active{stage="fit"}'] == 0
     for name in ("published", "unchanged", "gate_failures", "failures", "requests"):
         assert after[f'ribolex_trainer_{name}_total{{dictionary="one"}}'] == 1
@@ -184,12 +186,12 @@ def test_metrics_are_served() -> None:
     assert after[last] > 1e9
 
 
-def test_documented_metrics_are_those_there_are() -> None:
+def test_documented_metrics_are_those_there_are(tmp_path: Path) -> None:
     docs = Path(__file__).parents[4] / "docs" / "training.md"
     if not docs.exists():
         pytest.skip("run from a distribution without docs")
     text = docs.read_text()
-    metrics = Metrics(["one"])
+    metrics = Metrics(["one"], tmp_path)
     names = {
         f"{family.name}_total" if family.type == "counter" else family.name
         for family in metrics.registry.collect()

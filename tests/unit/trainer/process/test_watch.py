@@ -127,6 +127,17 @@ def test_a_request_asks_for_a_run(
         assert list(requests.wait({"one", "another"}, 0)) == [theirs]
 
 
+def test_a_folder_with_nothing_in_it_yet_is_no_failure(
+    small: World, draw_rnas: DrawRnas
+) -> None:
+    (small.root / "rnas" / "first.tsv.gz").unlink()
+    with watched(small) as found:
+        found.until("waiting")
+        add(small, "many", draw_rnas(120, seed=6, n_families=30))
+        assert found.until("published").fields["ref"] == "one@1"
+    assert "failed" not in small.log.kinds()
+
+
 def test_a_failure_is_told_and_the_watch_goes_on(
     small: World, draw_rnas: DrawRnas
 ) -> None:

@@ -229,7 +229,8 @@ def _reporting(
     is_json = log_format == "json"
     if log_format == "auto":
         is_json = not sys.stderr.isatty()
-    metrics = Metrics([each.name for each in config.dictionaries()])
+    names = [each.name for each in config.dictionaries()]
+    metrics = Metrics(names, config.workdir)
     bars = Bars(Console(stderr=True))
     shown = JsonLines(typer.echo) if is_json else bars
     reporter = Reporter([shown, StateFile(config.workdir), metrics])

@@ -3,8 +3,10 @@
 Knows nothing of what is trained.
 """
 
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
@@ -23,11 +25,12 @@ class Metrics:
         registry: What Prometheus is given.
     """
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], workdir: Path) -> None:
         """Makes all of them, at 0.
 
         Args:
             names: of the dictionaries.
+            workdir: whose disk is looked at; there by the time it is asked for.
         """
         self.registry = CollectorRegistry()
         of_stage, of_one = ["stage"], ["dictionary"]
@@ -63,6 +66,12 @@ class Metrics:
             "last_success_timestamp_seconds",
             "When a dictionary was last found or made current, a Unix time.",
             of_one,
+        )
+        gauge("disk_free_bytes", "Free where the work folder is.").set_function(
+            lambda: shutil.disk_usage(workdir).free
+        )
+        gauge("disk_size_bytes", "Of that disk.").set_function(
+            lambda: shutil.disk_usage(workdir).total
         )
         for stage in ALL_STAGES:
             for each in (self._active, self._done, self._seconds):

@@ -136,6 +136,8 @@ class _Cause:
 
     def _is_enough(self) -> bool:
         """Returns whether what is there is worth a run."""
+        if not look(self._config.corpus):
+            return False  # nobody has put anything there yet
         tell, known = self._trainer.reporter.tell, self._known()
         try:
             now = self._made_from(self._trainer.find_tables())
