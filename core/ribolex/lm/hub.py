@@ -188,9 +188,9 @@ def advice(model: Model) -> str:
 def cache_folder() -> Path:
     """Returns the folder of what can be fetched again.
 
-    $RIBOLEX_CACHE, else ribolex in $XDG_CACHE_HOME, else in ~/.cache.
+    $RIBOLEX_MODELS, else ribolex in $XDG_CACHE_HOME, else in ~/.cache.
     """
-    if own := os.environ.get("RIBOLEX_CACHE"):
+    if own := os.environ.get("RIBOLEX_MODELS"):
         return Path(own).expanduser()
     shared = os.environ.get("XDG_CACHE_HOME")
     return (Path(shared) if shared else Path.home() / ".cache") / "ribolex"

@@ -109,7 +109,7 @@ def pull(
 
     A download that broke off goes on where it was. The file is held against the
     checksums that are known beforehand and that its host states. The cache is
-    $RIBOLEX_CACHE, else ribolex in $XDG_CACHE_HOME, else ~/.cache/ribolex.
+    $RIBOLEX_MODELS, else ribolex in $XDG_CACHE_HOME, else ~/.cache/ribolex.
     """
     if file and (source or mirror):
         raise typer.BadParameter("--from goes without --source and --mirror")

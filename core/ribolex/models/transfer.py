@@ -87,7 +87,7 @@ def fetch(
     except _DiskError as error:
         text = f"cannot be written to {target.parent} ({error})"
         if error.number in (errno.ENOSPC, errno.EDQUOT):
-            text += "; make room, or name a folder on another disk in RIBOLEX_CACHE"
+            text += "; make room, or name a folder on another disk in RIBOLEX_MODELS"
         raise DownloadError(remote.url, text) from error
 
 

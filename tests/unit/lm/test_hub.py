@@ -36,16 +36,16 @@ def test_addresses_are_those_of_the_publications() -> None:
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [
-        ({"RIBOLEX_CACHE": "/a/b", "XDG_CACHE_HOME": "/c"}, "/a/b"),
+        ({"RIBOLEX_MODELS": "/a/b", "XDG_CACHE_HOME": "/c"}, "/a/b"),
         ({"XDG_CACHE_HOME": "/c", "HOME": "/h"}, "/c/ribolex"),
         ({"HOME": "/h"}, "/h/.cache/ribolex"),
-        ({"RIBOLEX_CACHE": "~/x", "HOME": "/h"}, "/h/x"),
+        ({"RIBOLEX_MODELS": "~/x", "HOME": "/h"}, "/h/x"),
     ],
 )
 def test_the_cache_is_where_users_keep_theirs(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], expected: str
 ) -> None:
-    for name in ("RIBOLEX_CACHE", "XDG_CACHE_HOME"):
+    for name in ("RIBOLEX_MODELS", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -55,7 +55,7 @@ def test_the_cache_is_where_users_keep_theirs(
 @pytest.fixture
 def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Gives an empty working folder, with an empty cache."""
-    monkeypatch.setenv("RIBOLEX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("RIBOLEX_MODELS", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

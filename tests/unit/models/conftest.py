@@ -167,7 +167,7 @@ def cache(
     """Gives an empty cache; the golden network has a name, and both hosts are ours."""
     monkeypatch.setitem(hub.CATALOGUE, NAME, golden_model())
     environment: dict[str, Any] = {
-        "RIBOLEX_CACHE": str(tmp_path / "cache"),
+        "RIBOLEX_MODELS": str(tmp_path / "cache"),
         "RIBOLEX_ZENODO_URL": publisher.url,
         "HF_ENDPOINT": publisher.url,
         "no_proxy": "127.0.0.1",

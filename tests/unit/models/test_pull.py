@@ -291,7 +291,7 @@ def test_a_full_disk_is_told_before_the_download(
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
     with pytest.raises(DownloadError, match="10,000 are free.*make room") as caught:
         fetched()
-    assert "RIBOLEX_CACHE" in str(caught.value)
+    assert "RIBOLEX_MODELS" in str(caught.value)
     assert left_in(cache) == []
 
 
