@@ -1,0 +1,54 @@
+"""docker-compose.yml as tests read it: anchors resolved, variables filled."""
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPOSE, TLS = ROOT / "docker-compose.yml", ROOT / "deploy" / "compose.tls.yml"
+VARIABLE = re.compile(r"(?<!\$)\$\{(\w+)(?:(:-|:\?)([^}]*))?\}")
+OURS = ("server", "server-2", "server-gpu", "trainer", "trainer-gpu", "seed")
+
+
+def read_yaml(path: Path) -> Any:
+    """What a file says; tags of compose's own are left out."""
+    yaml = YAML(typ="safe")
+    text = path.read_text(encoding="utf-8").replace("!override ", "")
+    return yaml.load(text)
+
+
+def defaults(path: Path) -> dict[str, str | None]:
+    """Variables that a file reads, with their defaults; None: it has none."""
+    found: dict[str, str | None] = {}
+    for name, mark, default in VARIABLE.findall(path.read_text(encoding="utf-8")):
+        known = default if mark == ":-" else None
+        assert found.setdefault(name, known) in (known, None) or known is None, name
+    return found
+
+
+def filled(value: Any) -> Any:
+    """A value with its variables at their defaults."""
+    if isinstance(value, Mapping):
+        return {key: filled(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [filled(each) for each in value]
+    if isinstance(value, str):
+        return VARIABLE.sub(lambda found: found[3] or "", value).replace("$$", "$")
+    return value
+
+
+@cache
+def services() -> dict[str, dict[str, Any]]:
+    """Every service, as it is without a .env."""
+    found: dict[str, dict[str, Any]] = filled(read_yaml(COMPOSE)["services"])
+    return found
+
+
+def environment(service: str) -> dict[str, str]:
+    """What a service is given; variables that are passed on if set are left out."""
+    told = services()[service].get("environment", {})
+    return {key: str(value) for key, value in told.items() if value is not None}
