@@ -23,7 +23,7 @@ trainer=${RIBOLEX_TRAINER:-$repo/deploy/trainer.toml}
 unset RIBOLEX_TRAINER
 export RIBOLEX_PORT=$port RIBOLEX_HTTP_PORT=$http_port RIBOLEX_SERVER=127.0.0.1:$port
 export RIBOLEX_DICTIONARY=${RIBOLEX_DICTIONARY:-ribolex-mini-l6}
-export RIBOLEX_DATA=$folder/data
+export RIBOLEX_DATA=$folder/data RIBOLEX_ADDRESS_FILE=$folder/address
 export RIBOLEX_REGISTRY="unix://$folder/redis.sock?artefacts=$folder/dictionaries"
 
 end() {
@@ -60,6 +60,7 @@ until_true 30 test -S "$folder/redis.sock"
 echo "redis       $folder/redis.sock (process $redis)"
 "$bin/ribolex" dictionaries copy --from bundled
 
+rm -f "$folder/address"
 "$bin/ribolex" serve > "$folder/logs/server" 2>&1 &
 others+=($!)
 echo "server      127.0.0.1:$port, http://127.0.0.1:$http_port/metrics (process $!)"
@@ -88,7 +89,8 @@ else
     echo "prometheus  is not installed, left out"
 fi
 
-until_true 180 "$bin/ribolex" health
+until_true 600 test -s "$folder/address"
+"$bin/ribolex" health --timeout 60
 echo "Everything is up; logs in $folder/logs. Ctrl-C ends it."
 # Ends when the server or the trainer does.
 wait -n "${others[@]}"

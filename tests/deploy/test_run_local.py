@@ -27,7 +27,8 @@ from ribolex.client.tables import read_rnas
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVED = "ribolex-mini-l6"
-LONGEST_S = 240
+LONGEST_S = 600
+"""Of one step, on a machine that is very busy; a quiet one takes a minute for all."""
 TRAINER = f"""
 workdir = "/training"
 threads = 1
@@ -135,8 +136,9 @@ def local() -> Iterator[Local]:
             yield Local(folder / "all", ports, said)
         finally:
             process.send_signal(signal.SIGTERM)
-            assert process.wait(timeout=60) == 0
+            code = process.wait(timeout=LONGEST_S)
             process.stdout.close()
+        assert code == 0
 
 
 def write_fasta(path: Path, n_rnas: int) -> list[str]:
@@ -146,7 +148,7 @@ def write_fasta(path: Path, n_rnas: int) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(2 * LONGEST_S)
+@pytest.mark.timeout(3 * LONGEST_S)
 def test_trained_published_swapped_searched_and_told(local: Local) -> None:
     with Client(f"127.0.0.1:{local.ports['server']}", timeout_s=60) as client:
         before = client.encode(["GGGAAACCC"])
