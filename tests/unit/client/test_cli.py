@@ -21,11 +21,9 @@ def _run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | str | None:
 
 
 def test_commands_are_those_of_the_readme() -> None:
-<<<<<<< HEAD
-    expected = "add align collections demo dictionaries embed encode feature search"
-=======
-    expected = "add collections demo dictionaries embed encode feature health search"
->>>>>>> 1b3758c (Probe by gRPC health; seed registries; passwords from files; free disk)
+    expected = (
+        "add align collections demo dictionaries embed encode feature health search"
+    )
     assert " ".join(COMMANDS) == expected
 
 
