@@ -16,27 +16,20 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from searching import codes, letters, programs
+from searching import codes, letters, programs, relatives
 from searching.cases import Setting, add_options, read_setting
 from searching.figures import COLUMNS, measure, measure_classes, row
 from searching.ranking import Kept, Ranking
 
 import ribolex_bundle
+from ribolex.dictionary import AlignmentModel, Dictionary
 from ribolex.lm import load_lm
 from ribolex.registry import FolderRegistry
 from ribolex.rna.local_alignment import LETTERS, NucleotideArrays, local_scores
 from ribolex.server.index.measure import SearchMeasure
+from ribolex.server.index.relatives import Sought
 from ribolex.trainer.pretraining.evaluation import random_twin
 
-PROGRAMS = {
-    "blastn, words of 7": programs.blastn("-evalue 100"),
-    "blastn, words of 7, 5/-4": programs.blastn(
-        "-evalue 100 -reward 5 -penalty -4 -gapopen 8 -gapextend 6"
-    ),
-    "nhmmer, single query": programs.nhmmer("-E 100"),
-    "MMseqs2, words of 8": programs.mmseqs("-k 8 -e 100"),
-    "MMseqs2, words of 6": programs.mmseqs("-k 6 -e 100 --min-ungapped-score 0"),
-}
 WORDS = (4, 5, 6, 7)
 DIAGONALS = [(k, power) for k in (4, 5) for power in (1.0, 2.0)]
 TWIN = "random twin"
@@ -129,7 +122,7 @@ def rank_by_letters(setting: Setting, kept: Kept) -> dict[str, Ranking]:
     found = kept.recall(
         letters.SMITH_WATERMAN, partial(letters.smith_waterman, setting)
     )
-    for name, program in PROGRAMS.items():
+    for name, program in programs.PROGRAMS.items():
         if programs.is_here(program):
             found |= kept.recall([name], partial(_run, name, program, setting))
         else:
@@ -158,6 +151,10 @@ def rank_by_codes(
         [name], lambda: {name: codes.dense_means(setting, folder, lm.name)}
     )
     found |= _pool(setting, kept, reader.name, POOLED)
+    if dictionary.alignment is None:
+        print(f"{dictionary.ref}: has no alignment model")
+    else:
+        found |= rank_as_served(setting, kept, dictionary, dictionary.alignment)
     if not codes.is_encoded(folder, TWIN):
         twin = random_twin(lm, precision=options.precision)
         own = codes.fit_reader(twin, TWIN, reader, setting.training)
@@ -167,6 +164,35 @@ def rank_by_codes(
         names = f"{coded}, aligned", f"{coded} and letters, aligned"
         found |= kept.recall(names, partial(codes.aligned, setting, folder, coded))
     return found
+
+
+def rank_as_served(
+    setting: Setting, kept: Kept, dictionary: Dictionary, model: AlignmentModel
+) -> dict[str, Ranking]:
+    """Returns the rankings of `sensitive` and `exhaustive`, and of what they lack."""
+    encoded = codes.Encoded.read(kept.folder / "encoded", dictionary.name)
+    database = setting.cases.database
+    queries = [
+        Sought.of(database[i], encoded.of(i), excluded=int(i))
+        for i in setting.cases.queries
+    ]
+    found = {}
+    for text, variant in relatives.SERVED.items():
+        name = f"{dictionary.name}, {text}"
+        serve = partial(_serve, name, model, variant, (database, encoded, queries))
+        found |= kept.recall([name], serve)
+    return found
+
+
+def _serve(
+    name: str,
+    model: AlignmentModel,
+    variant: relatives.Variant,
+    asked: tuple[Sequence[str], codes.Encoded, Sequence[Sought]],
+) -> dict[str, Ranking]:
+    database, encoded, queries = asked
+    built = relatives.build(relatives.weaken(model, variant), database, encoded)
+    return {name: relatives.rank_all(built.search, queries, variant)}
 
 
 def _pool(

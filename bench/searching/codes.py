@@ -64,8 +64,11 @@ class Encoded:
     idf: np.ndarray
 
     def __iter__(self) -> Iterator[Codes]:
-        for start, stop in zip(self.offsets[:-1], self.offsets[1:], strict=True):
-            yield self.codes.slice(int(start), int(stop))
+        return map(self.of, range(len(self.offsets) - 1))
+
+    def of(self, rna: int) -> Codes:
+        """Returns the codes of one RNA."""
+        return self.codes.slice(int(self.offsets[rna]), int(self.offsets[rna + 1]))
 
     def write(self, folder: Path, name: str) -> None:
         """Writes it as one file."""
@@ -94,13 +97,18 @@ class Encoded:
 
 def encode(
     lm: LanguageModel, readers: Sequence[Reader], database: Sequence[str], folder: Path
-) -> None:
-    """Writes the codes of every reader, and the means of the last layer, to files."""
+) -> float:
+    """Writes the codes of every reader, and the means of the last layer, to files.
+
+    Returns the processor time that models and dictionaries took.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     layers = sorted({lm.config.n_layers, *(reader.layer for reader in readers)})
     found: list[list[Codes]] = [[] for _ in readers]
     means = []
+    seconds = 0.0
     for start in range(0, len(database), _RNAS_A_PART):
+        began = time.process_time()
         part = lm.activations(database[start : start + _RNAS_A_PART], layers)
         means += [own[layers[-1]].mean(axis=0) for own in part]
         for reader, codes in zip(readers, found, strict=True):
@@ -111,6 +119,7 @@ def encode(
                     top.indices.numpy(), top.values.numpy(), reader.sae.n_features
                 )
             )
+        seconds += time.process_time() - began
         print(f"  {lm.name}: {start + len(part)} of {len(database)}", flush=True)
     offsets = np.cumsum([0, *map(len, database)])
     for reader, codes in zip(readers, found, strict=True):
@@ -118,6 +127,7 @@ def encode(
         idf = _count_idf(whole, offsets) if reader.idf is None else reader.idf
         Encoded(whole, offsets, idf).write(folder, reader.name)
     np.save(_means_path(folder, lm.name), np.array(means, np.float32))
+    return seconds
 
 
 def is_encoded(folder: Path, name: str) -> bool:

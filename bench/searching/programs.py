@@ -204,3 +204,14 @@ def _ranking(
         for own in best
     )
     return Ranking.of_lists(lists, seconds)
+
+
+PROGRAMS = {
+    "blastn, words of 7": blastn("-evalue 100"),
+    "blastn, words of 7, 5/-4": blastn(
+        "-evalue 100 -reward 5 -penalty -4 -gapopen 8 -gapextend 6"
+    ),
+    "nhmmer, single query": nhmmer("-E 100"),
+    "MMseqs2, words of 8": mmseqs("-k 8 -e 100"),
+    "MMseqs2, words of 6": mmseqs("-k 6 -e 100 --min-ungapped-score 0"),
+}
