@@ -18,6 +18,7 @@ from ribolex.dictionary import (
     AlignmentModel,
     Codes,
     Evidence,
+    EvidenceTable,
     Example,
     FeatureTable,
     Identity,
@@ -26,7 +27,7 @@ from ribolex.dictionary import (
     Standardisation,
     write_dictionary,
 )
-from ribolex.dictionary.features import evidence_json, examples_json
+from ribolex.dictionary.features import examples_json
 from ribolex.lm import LanguageModel, LmConfig, RiNALMo, load_lm, save_network
 from ribolex.registry import FolderRegistry
 from ribolex.rna.extreme_value import ExtremeValue
@@ -99,9 +100,7 @@ def random_dictionary(seed: int, lm: LanguageModel, lm_digest: str) -> dict[str,
     )
     random = np.random.default_rng(seed)
     density, mean, largest, idf = random.random((4, N_FEATURES), np.float32) + 0.1
-    evidence = evidence_json(
-        [Evidence("type:tRNA", "enrichment", 3.0, 0.01, 1.0, 25, 4)]
-    )
+    evidence = [Evidence("type:tRNA", "enrichment", 3.0, 0.01, 1.0, 25, 4)]
     examples = examples_json([Example("ex", 2.5, (0, 3), "ACGU", {"family": "tRNA"})])
     features = replace(
         FeatureTable.blank(N_FEATURES),
@@ -110,7 +109,7 @@ def random_dictionary(seed: int, lm: LanguageModel, lm_digest: str) -> dict[str,
         max_activation=largest,
         idf=idf,
         label=tuple(f"feature {i} of seed {seed}" for i in range(N_FEATURES)),
-        evidence=(evidence,) * N_FEATURES,
+        evidence=EvidenceTable.of([evidence] * N_FEATURES),
         examples=(examples,) * N_FEATURES,
     )
     x = lm.activations(["ACGU"], [LAYER])[0][LAYER]

@@ -290,9 +290,9 @@ def test_feature_prints_its_card_and_its_json(
     run: Run, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     capsys.readouterr()
-    assert run("feature", "7", "--collection", name) == 0
+    assert run("feature", "show", "7", "--collection", name) == 0
     assert "f7 of tiny@1  feature 7 of seed 0" in capsys.readouterr().out
-    assert run("feature", "7", "--json", "--dictionary", "tiny@2") == 0
+    assert run("feature", "show", "7", "--json", "--dictionary", "tiny@2") == 0
     card = json.loads(capsys.readouterr().out)
     assert (card["dictionary"], card["feature"]["id"]) == ("tiny@2", 7)
 

@@ -1,6 +1,7 @@
 """DictionaryService over a real socket: listed, looked into, near by direction."""
 
 import uuid
+from typing import Any
 
 import grpc
 import numpy as np
@@ -55,6 +56,40 @@ def test_a_feature_is_told_with_its_evidence(
     )
     assert not bare.examples
     assert not bare.nearest
+
+
+def test_features_are_listed_page_by_page_in_the_order_asked_for(
+    stubs: Stubs, dictionary: Dictionary
+) -> None:
+    found: list[int] = []
+    token = ""
+    for _ in range(4):
+        page = stubs.dictionaries.ListFeatures(
+            pb.ListFeaturesRequest(
+                page_size=30, page_token=token, order=pb.FEATURE_ORDER_DENSITY
+            )
+        )
+        assert page.n_features == 96
+        found += [each.feature.id for each in page.features]
+        token = page.next_page_token
+    assert token == ""
+    assert found == np.argsort(-dictionary.features.density, kind="stable").tolist()
+
+
+def test_features_are_chosen_by_their_evidence_and_label(stubs: Stubs) -> None:
+    def count(**asked: Any) -> int:
+        request = pb.ListFeaturesRequest(page_size=1, **asked)
+        return stubs.dictionaries.ListFeatures(request).n_features
+
+    assert count(label="type:tRNA") == count(label="type:") == count(min_effect=3) == 96
+    assert count(label="type:rRNA") == count(min_effect=3.1) == 0
+    assert count(max_q_value=0.001) == 0
+    assert count(text="FEATURE 7 of") == 1
+    (listed,) = stubs.dictionaries.ListFeatures(
+        pb.ListFeaturesRequest(text="feature 7 of")
+    ).features
+    assert (listed.feature.id, listed.evidence.label) == (7, "type:tRNA")
+    assert not listed.feature.evidence
 
 
 def test_examples_can_come_from_a_collection(stubs: Stubs) -> None:

@@ -64,6 +64,7 @@ class AsyncClient(AsyncConnection):
     search_pages = awaited_pages(Client.search_pages)
     align = awaited(Client.align)
     feature = awaited(Client.feature)
+    features = awaited_pages(Client.features)
     nearest_features = awaited(Client.nearest_features)
     dictionaries = awaited_pages(Client.dictionaries)
     activate = awaited(Client.activate)

@@ -8,13 +8,13 @@ group `ribolex.commands`.
 import sys
 from importlib.metadata import entry_points
 from io import TextIOWrapper
-from typing import Annotated, NoReturn
+from typing import NoReturn
 
 import typer
 from rich.console import Console
 
 from ribolex.client import output
-from ribolex.client.commands import options, versions
+from ribolex.client.commands import features, versions
 from ribolex.client.commands.encoding import embed, encode
 from ribolex.client.commands.health import health
 from ribolex.client.commands.searching import add, align, console, search
@@ -37,38 +37,10 @@ versions.register(dictionaries)
 app.command()(add)
 app.command()(search)
 app.command()(align)
+app.add_typer(features.app, name="feature", help="Show what features mean, list them.")
 app.command()(encode)
 app.command()(embed)
 app.command()(health)
-
-
-@app.command()
-@with_server
-def feature(
-    server: Server,
-    feature_id: Annotated[int, typer.Argument(metavar="ID", min=0, help="Its number.")],
-    dictionary: options.DictionaryName = None,
-    collection: Annotated[
-        str | None, typer.Option(help="Take the examples from this collection.")
-    ] = None,
-    examples: Annotated[
-        int, typer.Option(min=0, max=100, help="Most RNAs to show it in.")
-    ] = 3,
-    as_json: options.AsJson = False,
-    timeout: options.Timeout = 60.0,
-) -> None:
-    """Show what is known about a feature, and where it fires."""
-    with server.connect(timeout) as client:
-        card = client.feature(
-            feature_id,
-            dictionary=dictionary,
-            collection=collection,
-            max_examples=examples,
-        )
-    if as_json:
-        typer.echo(output.to_json(card))
-    else:
-        output.print_card(console(), card)
 
 
 @dictionaries.callback(invoke_without_command=True)

@@ -17,7 +17,7 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from ribolex.client import output, records
+from ribolex.client import cards, output, records
 from ribolex.client.child import running_server
 from ribolex.client.client import Client
 from ribolex.client.families import draw_queries, rate_by_kmers, rate_by_search
@@ -181,7 +181,7 @@ def _show_feature(console: Console, client: Client, feature: int) -> None:
     card = client.feature(
         feature, collection=_COLLECTION, max_examples=2, max_nearest=3
     )
-    output.print_card(console, card)
+    cards.print_card(console, card)
 
 
 def _measure(console: Console, client: Client, sample: list[records.Rna]) -> None:

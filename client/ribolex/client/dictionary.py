@@ -56,6 +56,59 @@ class DictionaryCalls(Connection):
         )
         return Ask(self._dictionaries.GetFeature, request, convert.feature_card)
 
+    @paged
+    def features(
+        self,
+        *,
+        dictionary: str | records.DictionaryRef | None = None,
+        label: str = "",
+        measure: str = "enrichment",
+        min_effect: float | None = None,
+        max_q_value: float | None = None,
+        text: str = "",
+        shape: str = "",
+        without_composition_only: bool = False,
+        order: str = "id",
+    ) -> Pages[records.ListedFeature]:
+        """Yields features, all or those that were asked for, page after page.
+
+        Args:
+            dictionary: "name", "name@version", or None for the server's default.
+            label: only those with evidence for it: "structure:hairpin", or "family:"
+                for any family.
+            measure: what the next two are about: "enrichment", "precision", "recall",
+                "auroc", "average_precision", "mcc", "f1_gain".
+            min_effect: only those with at least this effect.
+            max_q_value: only those with at most this false-discovery rate.
+            text: only those whose own label contains it.
+            shape: only those of this shape: "point", "motif", "stretch", "periodic",
+                "scattered", "whole", "rare", "dead".
+            without_composition_only: leave out those that fire in shuffled RNAs, too.
+            order: "id", "effect", "q_value", "density" or "confidence".
+
+        Raises:
+            DictionaryNotFoundError: there is no such dictionary.
+            InvalidRequestError: an order, a shape, a measure or a kind of label that
+                there is not.
+        """
+        request = dictionary_pb2.ListFeaturesRequest(
+            dictionary=convert.dictionary_ref_to_pb(dictionary),
+            page_size=PAGE_SIZE,
+            label=label,
+            measure=measure,
+            min_effect=min_effect,
+            max_q_value=max_q_value,
+            text=text,
+            shape=shape,
+            without_composition_only=without_composition_only,
+            order=convert.choose(convert.ORDERS, order, "order"),
+        )
+        return Pages(
+            self._dictionaries.ListFeatures,
+            request,
+            lambda answer: map(convert.listed_feature, answer.features),
+        )
+
     @blocking
     def nearest_features(
         self,

@@ -11,6 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ribolex.client.codes import SparseCodes
+from ribolex.client.features import Evidence as Evidence
+from ribolex.client.features import Feature as Feature
+from ribolex.client.features import FeatureExample as FeatureExample
+from ribolex.client.features import FeatureProfile as FeatureProfile
+from ribolex.client.features import ListedFeature as ListedFeature
+from ribolex.client.features import Logo as Logo
+from ribolex.client.features import NearestFeature as NearestFeature
+from ribolex.client.features import Suggestion as Suggestion
 
 Level = Literal["sequence", "nucleotide", "both"]
 Pooling = Literal["max", "mean", "count"]
@@ -254,51 +262,6 @@ class Dictionary:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
-    """One measurement of how a feature goes with a label."""
-
-    label: str
-    measure: str
-    effect: float
-    q_value: float | None
-    control: float | None
-    support: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Feature:
-    """A feature: its statistics on the trainer's RNAs and what it stands for."""
-
-    id: int
-    label: str
-    density: float
-    mean_activation: float
-    max_activation: float
-    idf: float
-    evidence: tuple[Evidence, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class FeatureExample:
-    """An RNA in which a feature fires; positions count from 0."""
-
-    rna: str
-    max_activation: float
-    positions: tuple[int, ...]
-    sequence: str
-    metadata: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class NearestFeature:
-    """A feature near to another, or to an activation."""
-
-    feature: int
-    cosine: float
-    label: str
-
-
-@dataclass(frozen=True, slots=True)
 class FeatureCard:
     """What is known about a feature."""
 
@@ -308,3 +271,5 @@ class FeatureCard:
     """Strongest first."""
     nearest: tuple[NearestFeature, ...]
     """Nearest first."""
+    basis: Mapping[str, str] = field(default_factory=dict)
+    """What the evidence was measured on, in plain words."""

@@ -39,7 +39,9 @@ def marks(n_nucleotides: int, values: Mapping[int, float], *, ascii_only: bool) 
     return "".join(signs)
 
 
-def draw(tracks: Sequence[Track], width: int) -> Iterator[Text]:
+def draw(
+    tracks: Sequence[Track], width: int, around: int | None = None
+) -> Iterator[Text]:
     """Yields the lines of all tracks, one below the other, wrapped to a width.
 
     Each block begins with the position of every tenth column.
@@ -47,17 +49,25 @@ def draw(tracks: Sequence[Track], width: int) -> Iterator[Text]:
     Args:
         tracks: of one length, the letters first.
         width: columns of the terminal; at least ten nucleotides a line are drawn.
+        around: draw only the one line with this position near its middle.
     """
     margin = max(len(track.name) for track in tracks) + 2
     n_columns = max((width - margin - 1) // _STEP * _STEP, _STEP)
     length = len(tracks[0].signs)
-    for start in range(0, length, n_columns):
-        if start:
+    begin = 0
+    if around is not None and length > n_columns:
+        begin = min(around - (n_columns - _STEP) // 2, length - n_columns)
+        begin = max(begin, 0) // _STEP * _STEP
+        length = min(length, begin + n_columns)
+    for start in range(begin, length, n_columns):
+        if start > begin:
             yield Text()
         yield Text(" " * margin + _ruler(start, min(start + n_columns, length)), "dim")
         for track in tracks:
             line = Text(track.name.ljust(margin), "dim")
-            yield line.append(track.signs[start : start + n_columns], track.style)
+            yield line.append(
+                track.signs[start : min(start + n_columns, length)], track.style
+            )
 
 
 def _ruler(start: int, stop: int) -> str:

@@ -14,7 +14,8 @@ from ribolex.dictionary.artefact import (
     write_dictionary,
 )
 from ribolex.dictionary.codes import Codes, SequenceCode, keep_strongest
-from ribolex.dictionary.features import Evidence, Example, FeatureTable
+from ribolex.dictionary.evidence import Evidence, EvidenceTable
+from ribolex.dictionary.features import Example, FeatureTable
 from ribolex.dictionary.identity import (
     Gate,
     Identity,
@@ -24,6 +25,7 @@ from ribolex.dictionary.identity import (
 )
 from ribolex.dictionary.panel import Panel, PanelAgreement
 from ribolex.dictionary.pooling import Damping, Pooling, pool, weigh
+from ribolex.dictionary.profiles import Profiles
 from ribolex.dictionary.sae import Moments, Sae, TopK, fvu, squares
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "Damping",
     "Dictionary",
     "Evidence",
+    "EvidenceTable",
     "Example",
     "FeatureTable",
     "Gate",
@@ -41,6 +44,7 @@ __all__ = [
     "Panel",
     "PanelAgreement",
     "Pooling",
+    "Profiles",
     "Sae",
     "SequenceCode",
     "Standardisation",

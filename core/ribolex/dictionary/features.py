@@ -1,8 +1,11 @@
 """What is known about the features of a dictionary: statistics, evidence, examples.
 
-One Parquet file, one row a feature. Knows nothing of how evidence was measured.
+One Parquet file, one row a feature. Files from before evidence had columns of its own
+(a text `evidence`, no profiles) are read as well. Knows nothing of how evidence was
+measured.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,26 +16,9 @@ import pyarrow.parquet as pq
 from jaxtyping import Float32, Int32
 from pydantic import TypeAdapter
 
+from ribolex.dictionary.evidence import Evidence, EvidenceTable
+from ribolex.dictionary.profiles import Profiles
 from ribolex.errors import CorruptArtefactError
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """One measurement of how a feature goes with a label."""
-
-    label: str
-    """Its kind first: "type:tRNA", "family:RF00005", "nucleotide:G"."""
-    measure: str
-    """What was measured: "enrichment", "f1_gain"."""
-    effect: float
-    q_value: float | None = None
-    """False-discovery rate over all tests of the dictionary; None if not tested."""
-    control: float | None = None
-    """The same measure for what it was compared with."""
-    support: int | None = None
-    """RNAs with this label among those in which it fires."""
-    n_families: int | None = None
-    """Families that those RNAs belong to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +31,12 @@ class Example:
     """Nucleotides in which it fires, counted from 0, rising."""
     sequence: str
     metadata: Mapping[str, str] = field(default_factory=dict)
+    values: tuple[float, ...] = ()
+    """Of the feature at those positions; empty if not kept."""
+    structure: str = ""
+    """Dot-bracket; empty if not known."""
 
 
-_EVIDENCE = TypeAdapter(tuple[Evidence, ...])
 _EXAMPLES = TypeAdapter(tuple[Example, ...])
 
 
@@ -64,14 +53,17 @@ class FeatureTable:
     """log((1 + n) / (1 + df)) over the training RNAs."""
     label: Sequence[str]
     """Drawn from the evidence; empty where it says too little."""
-    evidence: Sequence[str]
-    """JSON, strongest first; `evidence_of` reads it."""
+    evidence: EvidenceTable
     examples: Sequence[str]
     """JSON, strongest first; `examples_of` reads it."""
     ancestor: Int32[np.ndarray, " n_features"]
     """Feature of the ancestor (`Identity.ancestor`) that it goes on; -1 for none."""
     ancestor_confidence: Float32[np.ndarray, " n_features"]
     """How sure that is, 0..1; 0 where there is none."""
+    profiles: Profiles | None = None
+    """None in files from before there were any."""
+    basis: Mapping[str, str | int | float] = field(default_factory=dict)
+    """What evidence was measured on, and with what controls, in plain words."""
 
     @classmethod
     def blank(cls, n_features: int) -> "FeatureTable":
@@ -79,23 +71,19 @@ class FeatureTable:
         zeros, texts = np.zeros(n_features, np.float32), ("",) * n_features
         nobody = np.full(n_features, -1, np.int32)
         lists = ("[]",) * n_features
-        return cls(zeros, zeros, zeros, zeros, texts, lists, lists, nobody, zeros)
+        none = EvidenceTable.of([()] * n_features)
+        return cls(zeros, zeros, zeros, zeros, texts, none, lists, nobody, zeros)
 
     def __len__(self) -> int:
         return len(self.density)
 
     def evidence_of(self, feature: int) -> tuple[Evidence, ...]:
         """Returns what was measured about a feature, strongest first."""
-        return _EVIDENCE.validate_json(self.evidence[feature])
+        return self.evidence.of_feature(feature)
 
     def examples_of(self, feature: int) -> tuple[Example, ...]:
         """Returns the published RNAs in which a feature fires, strongest first."""
         return _EXAMPLES.validate_json(self.examples[feature])
-
-
-def evidence_json(evidence: Sequence[Evidence]) -> str:
-    """Returns the text for `FeatureTable.evidence`."""
-    return _EVIDENCE.dump_json(tuple(evidence), exclude_none=True).decode()
 
 
 def examples_json(examples: Sequence[Example]) -> str:
@@ -104,17 +92,24 @@ def examples_json(examples: Sequence[Example]) -> str:
 
 
 _NUMBERS = ("density", "mean_activation", "max_activation", "idf")
-_TEXTS = ("label", "evidence", "examples")
 _LINEAGE = ("ancestor", "ancestor_confidence")
+_EVIDENCE, _OLD_EVIDENCE = "measurements", "evidence"
+_BASIS = b"ribolex.basis"
 
 
 def write_features(path: Path, features: FeatureTable) -> None:
     """Writes the table as Parquet."""
-    columns = {name: pa.array(getattr(features, name)) for name in _NUMBERS}
-    columns |= {name: pa.array(getattr(features, name), pa.string()) for name in _TEXTS}
+    columns = {"feature": pa.array(np.arange(len(features), dtype=np.uint32))}
+    columns |= {name: pa.array(getattr(features, name)) for name in _NUMBERS}
+    columns["label"] = pa.array(features.label, pa.string())
+    columns["examples"] = pa.array(features.examples, pa.string())
     columns |= {name: pa.array(getattr(features, name)) for name in _LINEAGE}
-    ids = pa.array(np.arange(len(features), dtype=np.uint32))
-    pq.write_table(pa.table({"feature": ids, **columns}), path, compression="zstd")
+    columns[_EVIDENCE] = features.evidence.to_arrow()
+    if features.profiles is not None:
+        columns |= features.profiles.to_arrow()
+    basis = json.dumps(dict(features.basis), sort_keys=True)
+    table = pa.table(columns).replace_schema_metadata({_BASIS: basis.encode()})
+    pq.write_table(table, path, compression="zstd", compression_level=9)
 
 
 def read_features(path: Path) -> FeatureTable:
@@ -124,11 +119,37 @@ def read_features(path: Path) -> FeatureTable:
         CorruptArtefactError: it is not such a table.
     """
     try:
-        table = pq.read_table(path, columns=[*_NUMBERS, *_TEXTS, *_LINEAGE])
-    except (pa.ArrowException, KeyError, OSError) as error:
+        table = pq.read_table(path)
+        return FeatureTable(
+            **{name: table[name].to_numpy().astype(np.float32) for name in _NUMBERS},
+            label=tuple(table["label"].to_pylist()),
+            evidence=_read_evidence(table),
+            examples=tuple(table["examples"].to_pylist()),
+            ancestor=table["ancestor"].to_numpy().astype(np.int32),
+            ancestor_confidence=table["ancestor_confidence"]
+            .to_numpy()
+            .astype(np.float32),
+            profiles=_read_profiles(table),
+            basis=json.loads((table.schema.metadata or {}).get(_BASIS, b"{}")),
+        )
+    except (
+        pa.ArrowException,
+        AttributeError,
+        KeyError,
+        OSError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise CorruptArtefactError(path, "is no table of features") from error
-    columns = [table[name].to_numpy().astype(np.float32) for name in _NUMBERS]
-    columns += [tuple(table[name].to_pylist()) for name in _TEXTS]
-    columns.append(table["ancestor"].to_numpy().astype(np.int32))
-    columns.append(table["ancestor_confidence"].to_numpy().astype(np.float32))
-    return FeatureTable(*columns)
+
+
+def _read_evidence(table: pa.Table) -> EvidenceTable:
+    if _EVIDENCE in table.column_names:
+        return EvidenceTable.from_arrow(table[_EVIDENCE])
+    return EvidenceTable.from_json(table[_OLD_EVIDENCE].to_pylist())
+
+
+def _read_profiles(table: pa.Table) -> Profiles | None:
+    if "n_firings" not in table.column_names:
+        return None
+    return Profiles.from_arrow(table)

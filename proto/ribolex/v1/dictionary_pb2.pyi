@@ -92,6 +92,38 @@ ACTIVATION_FUNCTION_JUMPRELU: ActivationFunction.ValueType  # 2
 """The k largest of those above a threshold of their feature's own."""
 Global___ActivationFunction: _TypeAlias = ActivationFunction  # noqa: Y015
 
+class _FeatureOrder:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FeatureOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FeatureOrder.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FEATURE_ORDER_UNSPECIFIED: _FeatureOrder.ValueType  # 0
+    """By id."""
+    FEATURE_ORDER_EFFECT: _FeatureOrder.ValueType  # 1
+    """The largest effect of the label asked for first."""
+    FEATURE_ORDER_Q_VALUE: _FeatureOrder.ValueType  # 2
+    """The smallest false-discovery rate first."""
+    FEATURE_ORDER_DENSITY: _FeatureOrder.ValueType  # 3
+    """The densest first."""
+    FEATURE_ORDER_CONFIDENCE: _FeatureOrder.ValueType  # 4
+    """The surest label first."""
+
+class FeatureOrder(_FeatureOrder, metaclass=_FeatureOrderEnumTypeWrapper):
+    """In which order features are listed; equals in the order of their ids."""
+
+FEATURE_ORDER_UNSPECIFIED: FeatureOrder.ValueType  # 0
+"""By id."""
+FEATURE_ORDER_EFFECT: FeatureOrder.ValueType  # 1
+"""The largest effect of the label asked for first."""
+FEATURE_ORDER_Q_VALUE: FeatureOrder.ValueType  # 2
+"""The smallest false-discovery rate first."""
+FEATURE_ORDER_DENSITY: FeatureOrder.ValueType  # 3
+"""The densest first."""
+FEATURE_ORDER_CONFIDENCE: FeatureOrder.ValueType  # 4
+"""The surest label first."""
+Global___FeatureOrder: _TypeAlias = FeatureOrder  # noqa: Y015
+
 class _DictionaryChange:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -295,6 +327,151 @@ class ListDictionariesResponse(_message.Message):
 Global___ListDictionariesResponse: _TypeAlias = ListDictionariesResponse  # noqa: Y015
 
 @_typing.final
+class ListFeaturesRequest(_message.Message):
+    """Asks for a page of features."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DICTIONARY_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    MEASURE_FIELD_NUMBER: _builtins.int
+    MIN_EFFECT_FIELD_NUMBER: _builtins.int
+    MAX_Q_VALUE_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    SHAPE_FIELD_NUMBER: _builtins.int
+    WITHOUT_COMPOSITION_ONLY_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Most features to answer with, 0 .. 1000. 0: 100."""
+    page_token: _builtins.str
+    """next_page_token of the page before; empty for the first page."""
+    label: _builtins.str
+    """Only features with evidence for this label: "structure:hairpin"; or, with nothing
+    after the colon, for any of that kind: "family:". Empty: any, or none.
+    """
+    measure: _builtins.str
+    """Measure that the next field and FEATURE_ORDER_EFFECT are about: "precision",
+    "recall", "auroc", "average_precision", "mcc", "f1_gain". Empty: "enrichment".
+    """
+    min_effect: _builtins.float
+    """Only features with an effect of at least this; absent: any."""
+    max_q_value: _builtins.float
+    """Only features with a false-discovery rate of at most this, 0 .. 1; absent: any."""
+    text: _builtins.str
+    """Only features whose own label contains this, in capitals or not."""
+    shape: _builtins.str
+    """Only features of this shape; empty: any."""
+    without_composition_only: _builtins.bool
+    """Leave out features that fire in shuffled RNAs as well."""
+    order: Global___FeatureOrder.ValueType
+    """In which order."""
+    @_builtins.property
+    def dictionary(self) -> _codes_pb2.DictionaryRef:
+        """Dictionary whose features are asked for. Absent: the server's default."""
+
+    def __init__(
+        self,
+        *,
+        dictionary: _codes_pb2.DictionaryRef | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        label: _builtins.str = ...,
+        measure: _builtins.str = ...,
+        min_effect: _builtins.float | None = ...,
+        max_q_value: _builtins.float | None = ...,
+        text: _builtins.str = ...,
+        shape: _builtins.str = ...,
+        without_composition_only: _builtins.bool = ...,
+        order: Global___FeatureOrder.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_q_value", b"_max_q_value", "_min_effect", b"_min_effect", "dictionary", b"dictionary", "max_q_value", b"max_q_value", "min_effect", b"min_effect"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_q_value", b"_max_q_value", "_min_effect", b"_min_effect", "dictionary", b"dictionary", "label", b"label", "max_q_value", b"max_q_value", "measure", b"measure", "min_effect", b"min_effect", "order", b"order", "page_size", b"page_size", "page_token", b"page_token", "shape", b"shape", "text", b"text", "without_composition_only", b"without_composition_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_q_value: _TypeAlias = _typing.Literal["max_q_value"]  # noqa: Y015
+    _WhichOneofArgType__max_q_value: _TypeAlias = _typing.Literal["_max_q_value", b"_max_q_value"]  # noqa: Y015
+    _WhichOneofReturnType__min_effect: _TypeAlias = _typing.Literal["min_effect"]  # noqa: Y015
+    _WhichOneofArgType__min_effect: _TypeAlias = _typing.Literal["_min_effect", b"_min_effect"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_q_value) -> _WhichOneofReturnType__max_q_value | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_effect) -> _WhichOneofReturnType__min_effect | None: ...
+
+Global___ListFeaturesRequest: _TypeAlias = ListFeaturesRequest  # noqa: Y015
+
+@_typing.final
+class ListFeaturesResponse(_message.Message):
+    """A page of features."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DICTIONARY_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    N_FEATURES_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty if this is the last one."""
+    n_features: _builtins.int
+    """Features of all pages together."""
+    @_builtins.property
+    def dictionary(self) -> _codes_pb2.DictionaryRef:
+        """Dictionary that they belong to."""
+
+    @_builtins.property
+    def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListedFeature]:
+        """The features."""
+
+    def __init__(
+        self,
+        *,
+        dictionary: _codes_pb2.DictionaryRef | None = ...,
+        features: _abc.Iterable[Global___ListedFeature] | None = ...,
+        next_page_token: _builtins.str = ...,
+        n_features: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dictionary", b"dictionary"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dictionary", b"dictionary", "features", b"features", "n_features", b"n_features", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFeaturesResponse: _TypeAlias = ListFeaturesResponse  # noqa: Y015
+
+@_typing.final
+class ListedFeature(_message.Message):
+    """A feature in a list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEATURE_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def feature(self) -> Global___Feature:
+        """Its statistics and label, without evidence and logos."""
+
+    @_builtins.property
+    def evidence(self) -> Global___Evidence:
+        """The strongest evidence of what was asked for; of all that it has, if nothing was.
+        Absent if it has none.
+        """
+
+    def __init__(
+        self,
+        *,
+        feature: Global___Feature | None = ...,
+        evidence: Global___Evidence | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence", "feature", b"feature"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence", "feature", b"feature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListedFeature: _TypeAlias = ListedFeature  # noqa: Y015
+
+@_typing.final
 class GetFeatureRequest(_message.Message):
     """Asks for what is known about a feature."""
 
@@ -350,10 +527,31 @@ class GetFeatureResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class BasisEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     DICTIONARY_FIELD_NUMBER: _builtins.int
     FEATURE_FIELD_NUMBER: _builtins.int
     EXAMPLES_FIELD_NUMBER: _builtins.int
     NEAREST_FIELD_NUMBER: _builtins.int
+    BASIS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def dictionary(self) -> _codes_pb2.DictionaryRef:
         """Dictionary that the feature belongs to."""
@@ -370,6 +568,12 @@ class GetFeatureResponse(_message.Message):
     def nearest(self) -> _containers.RepeatedCompositeFieldContainer[Global___NearestFeature]:
         """The other features of the dictionary nearest to it, nearest first."""
 
+    @_builtins.property
+    def basis(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What the evidence was measured on, and with what controls, by name, in plain
+        words; empty for dictionaries that do not tell.
+        """
+
     def __init__(
         self,
         *,
@@ -377,10 +581,11 @@ class GetFeatureResponse(_message.Message):
         feature: Global___Feature | None = ...,
         examples: _abc.Iterable[Global___FeatureExample] | None = ...,
         nearest: _abc.Iterable[Global___NearestFeature] | None = ...,
+        basis: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["dictionary", b"dictionary", "feature", b"feature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dictionary", b"dictionary", "examples", b"examples", "feature", b"feature", "nearest", b"nearest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["basis", b"basis", "dictionary", b"dictionary", "examples", b"examples", "feature", b"feature", "nearest", b"nearest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -399,6 +604,8 @@ class Feature(_message.Message):
     MAX_ACTIVATION_FIELD_NUMBER: _builtins.int
     IDF_FIELD_NUMBER: _builtins.int
     EVIDENCE_FIELD_NUMBER: _builtins.int
+    LABEL_CONFIDENCE_FIELD_NUMBER: _builtins.int
+    PROFILE_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     """Its id, 0 .. n_features - 1."""
     label: _builtins.str
@@ -413,9 +620,17 @@ class Feature(_message.Message):
     """Inverse document frequency that search weighs it with, >= 0; fixed when the
     dictionary was published.
     """
+    label_confidence: _builtins.float
+    """Share of the draws of clans in which all that the label says holds, 0 .. 1; absent
+    if it says nothing that could fail to.
+    """
     @_builtins.property
     def evidence(self) -> _containers.RepeatedCompositeFieldContainer[Global___Evidence]:
         """What was measured about it, strongest first."""
+
+    @_builtins.property
+    def profile(self) -> Global___FeatureProfile:
+        """How it lies in RNAs and what surrounds it; absent if that was not measured."""
 
     def __init__(
         self,
@@ -427,14 +642,184 @@ class Feature(_message.Message):
         max_activation: _builtins.float = ...,
         idf: _builtins.float = ...,
         evidence: _abc.Iterable[Global___Evidence] | None = ...,
+        label_confidence: _builtins.float | None = ...,
+        profile: Global___FeatureProfile | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_label_confidence", b"_label_confidence", "label_confidence", b"label_confidence", "profile", b"profile"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_label_confidence", b"_label_confidence", "density", b"density", "evidence", b"evidence", "id", b"id", "idf", b"idf", "label", b"label", "label_confidence", b"label_confidence", "max_activation", b"max_activation", "mean_activation", b"mean_activation", "profile", b"profile"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__label_confidence: _TypeAlias = _typing.Literal["label_confidence"]  # noqa: Y015
+    _WhichOneofArgType__label_confidence: _TypeAlias = _typing.Literal["_label_confidence", b"_label_confidence"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__label_confidence) -> _WhichOneofReturnType__label_confidence | None: ...
+
+Global___Feature: _TypeAlias = Feature  # noqa: Y015
+
+@_typing.final
+class FeatureProfile(_message.Message):
+    """How a feature lies in the RNAs in which it fires, and what surrounds it there."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    N_FIRINGS_FIELD_NUMBER: _builtins.int
+    N_RNAS_FIELD_NUMBER: _builtins.int
+    N_FAMILIES_FIELD_NUMBER: _builtins.int
+    SHAPE_FIELD_NUMBER: _builtins.int
+    RUN_LENGTH_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    TYPE_SELECTIVITY_FIELD_NUMBER: _builtins.int
+    TYPE_ENTROPY_FIELD_NUMBER: _builtins.int
+    PREFERRED_TYPE_FIELD_NUMBER: _builtins.int
+    SHUFFLED_RATIO_FIELD_NUMBER: _builtins.int
+    IS_COMPOSITION_ONLY_FIELD_NUMBER: _builtins.int
+    LETTERS_FIELD_NUMBER: _builtins.int
+    ELEMENTS_FIELD_NUMBER: _builtins.int
+    SUGGESTION_FIELD_NUMBER: _builtins.int
+    n_firings: _builtins.int
+    """Nucleotides in which it fires."""
+    n_rnas: _builtins.int
+    """RNAs in which it fires."""
+    n_families: _builtins.int
+    """Families of those RNAs."""
+    shape: _builtins.str
+    """"dead", "rare" (too seldom to say), "point" (single nucleotides), "motif" (runs of
+    2 to 20), "stretch" (longer ones), "periodic", "scattered" (five runs or more) or
+    "whole" (four fifths of the RNA).
+    """
+    run_length: _builtins.int
+    """Median over RNAs of the longest run, in nucleotides; 64 for longer ones."""
+    period: _builtins.int
+    """Distance of its runs if it is periodic, else 0."""
+    type_selectivity: _builtins.float
+    """Share of the RNA type that it prefers, all types weighing the same, 0 .. 1; absent
+    if no type is known.
+    """
+    type_entropy: _builtins.float
+    """Entropy of those shares over the largest possible: 0 one type, 1 all alike."""
+    preferred_type: _builtins.str
+    """That type; may be empty."""
+    shuffled_ratio: _builtins.float
+    """Firings in shuffled RNAs over those in the same RNAs as they are; absent if not
+    measured. Shuffling keeps the number of every pair of neighbouring letters.
+    """
+    is_composition_only: _builtins.bool
+    """Whether it fires about as often in shuffled RNAs: it then needs no more than
+    letters and their neighbours.
+    """
+    @_builtins.property
+    def letters(self) -> Global___Logo:
+        """Letters around its strongest firings."""
+
+    @_builtins.property
+    def elements(self) -> Global___Logo:
+        """Structure elements around them, as in bpRNA: S stem, H hairpin, B bulge,
+        I internal, M multiloop, X external, E end.
+        """
+
+    @_builtins.property
+    def suggestion(self) -> Global___Suggestion:
+        """What a language model made of it; absent if none was asked."""
+
+    def __init__(
+        self,
+        *,
+        n_firings: _builtins.int = ...,
+        n_rnas: _builtins.int = ...,
+        n_families: _builtins.int = ...,
+        shape: _builtins.str = ...,
+        run_length: _builtins.int = ...,
+        period: _builtins.int = ...,
+        type_selectivity: _builtins.float | None = ...,
+        type_entropy: _builtins.float | None = ...,
+        preferred_type: _builtins.str = ...,
+        shuffled_ratio: _builtins.float | None = ...,
+        is_composition_only: _builtins.bool = ...,
+        letters: Global___Logo | None = ...,
+        elements: Global___Logo | None = ...,
+        suggestion: Global___Suggestion | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_shuffled_ratio", b"_shuffled_ratio", "_type_entropy", b"_type_entropy", "_type_selectivity", b"_type_selectivity", "elements", b"elements", "letters", b"letters", "shuffled_ratio", b"shuffled_ratio", "suggestion", b"suggestion", "type_entropy", b"type_entropy", "type_selectivity", b"type_selectivity"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_shuffled_ratio", b"_shuffled_ratio", "_type_entropy", b"_type_entropy", "_type_selectivity", b"_type_selectivity", "elements", b"elements", "is_composition_only", b"is_composition_only", "letters", b"letters", "n_families", b"n_families", "n_firings", b"n_firings", "n_rnas", b"n_rnas", "period", b"period", "preferred_type", b"preferred_type", "run_length", b"run_length", "shape", b"shape", "shuffled_ratio", b"shuffled_ratio", "suggestion", b"suggestion", "type_entropy", b"type_entropy", "type_selectivity", b"type_selectivity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__shuffled_ratio: _TypeAlias = _typing.Literal["shuffled_ratio"]  # noqa: Y015
+    _WhichOneofArgType__shuffled_ratio: _TypeAlias = _typing.Literal["_shuffled_ratio", b"_shuffled_ratio"]  # noqa: Y015
+    _WhichOneofReturnType__type_entropy: _TypeAlias = _typing.Literal["type_entropy"]  # noqa: Y015
+    _WhichOneofArgType__type_entropy: _TypeAlias = _typing.Literal["_type_entropy", b"_type_entropy"]  # noqa: Y015
+    _WhichOneofReturnType__type_selectivity: _TypeAlias = _typing.Literal["type_selectivity"]  # noqa: Y015
+    _WhichOneofArgType__type_selectivity: _TypeAlias = _typing.Literal["_type_selectivity", b"_type_selectivity"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__shuffled_ratio) -> _WhichOneofReturnType__shuffled_ratio | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__type_entropy) -> _WhichOneofReturnType__type_entropy | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__type_selectivity) -> _WhichOneofReturnType__type_selectivity | None: ...
+
+Global___FeatureProfile: _TypeAlias = FeatureProfile  # noqa: Y015
+
+@_typing.final
+class Logo(_message.Message):
+    """What stands at each place around the strongest firing in an RNA, all families alike."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGNS_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    SHARES_FIELD_NUMBER: _builtins.int
+    signs: _builtins.str
+    """The signs: "ACGU"."""
+    first: _builtins.int
+    """Place of the first column; the firing is at 0."""
+    @_builtins.property
+    def shares(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Share of every sign, column by column, 0 .. 1. A column sums to less than 1 where
+        some RNAs have no such place, or nothing is known of it.
+        """
+
+    def __init__(
+        self,
+        *,
+        signs: _builtins.str = ...,
+        first: _builtins.int = ...,
+        shares: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["density", b"density", "evidence", b"evidence", "id", b"id", "idf", b"idf", "label", b"label", "max_activation", b"max_activation", "mean_activation", b"mean_activation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "shares", b"shares", "signs", b"signs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Feature: _TypeAlias = Feature  # noqa: Y015
+Global___Logo: _TypeAlias = Logo  # noqa: Y015
+
+@_typing.final
+class Suggestion(_message.Message):
+    """A label that a language model wrote."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LABEL_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    CONTROL_FIELD_NUMBER: _builtins.int
+    label: _builtins.str
+    """The label."""
+    score: _builtins.float
+    """How well held-out activations are predicted from it: Pearson's r, -1 .. 1."""
+    control: _builtins.float
+    """The same with another feature's label."""
+    def __init__(
+        self,
+        *,
+        label: _builtins.str = ...,
+        score: _builtins.float = ...,
+        control: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["control", b"control", "label", b"label", "score", b"score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Suggestion: _TypeAlias = Suggestion  # noqa: Y015
 
 @_typing.final
 class Evidence(_message.Message):
@@ -448,6 +833,10 @@ class Evidence(_message.Message):
     Q_VALUE_FIELD_NUMBER: _builtins.int
     CONTROL_FIELD_NUMBER: _builtins.int
     SUPPORT_FIELD_NUMBER: _builtins.int
+    N_FAMILIES_FIELD_NUMBER: _builtins.int
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    PERCENTILE_FIELD_NUMBER: _builtins.int
     label: _builtins.str
     """The label, its kind first: "type:tRNA", "family:RF00005", "nucleotide:G"."""
     measure: _builtins.str
@@ -462,6 +851,18 @@ class Evidence(_message.Message):
     """The same measure for the control it was compared with; absent if there was none."""
     support: _builtins.int
     """Sequences with this label among those in which it fires; absent if not counted."""
+    n_families: _builtins.int
+    """Families of those sequences; absent if not counted."""
+    low: _builtins.float
+    """The effect's 95 % interval when clans are drawn anew (the RNAs of a label that is a
+    family or a clan); absent if not measured.
+    """
+    high: _builtins.float
+    """Its other end."""
+    percentile: _builtins.float
+    """Share of the features of a random dictionary with a smaller effect, 0 .. 1; absent
+    if not measured.
+    """
     def __init__(
         self,
         *,
@@ -471,19 +872,39 @@ class Evidence(_message.Message):
         q_value: _builtins.float | None = ...,
         control: _builtins.float | None = ...,
         support: _builtins.int | None = ...,
+        n_families: _builtins.int | None = ...,
+        low: _builtins.float | None = ...,
+        high: _builtins.float | None = ...,
+        percentile: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_control", b"_control", "_q_value", b"_q_value", "_support", b"_support", "control", b"control", "q_value", b"q_value", "support", b"support"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_control", b"_control", "_high", b"_high", "_low", b"_low", "_n_families", b"_n_families", "_percentile", b"_percentile", "_q_value", b"_q_value", "_support", b"_support", "control", b"control", "high", b"high", "low", b"low", "n_families", b"n_families", "percentile", b"percentile", "q_value", b"q_value", "support", b"support"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_control", b"_control", "_q_value", b"_q_value", "_support", b"_support", "control", b"control", "effect", b"effect", "label", b"label", "measure", b"measure", "q_value", b"q_value", "support", b"support"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_control", b"_control", "_high", b"_high", "_low", b"_low", "_n_families", b"_n_families", "_percentile", b"_percentile", "_q_value", b"_q_value", "_support", b"_support", "control", b"control", "effect", b"effect", "high", b"high", "label", b"label", "low", b"low", "measure", b"measure", "n_families", b"n_families", "percentile", b"percentile", "q_value", b"q_value", "support", b"support"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__control: _TypeAlias = _typing.Literal["control"]  # noqa: Y015
     _WhichOneofArgType__control: _TypeAlias = _typing.Literal["_control", b"_control"]  # noqa: Y015
+    _WhichOneofReturnType__high: _TypeAlias = _typing.Literal["high"]  # noqa: Y015
+    _WhichOneofArgType__high: _TypeAlias = _typing.Literal["_high", b"_high"]  # noqa: Y015
+    _WhichOneofReturnType__low: _TypeAlias = _typing.Literal["low"]  # noqa: Y015
+    _WhichOneofArgType__low: _TypeAlias = _typing.Literal["_low", b"_low"]  # noqa: Y015
+    _WhichOneofReturnType__n_families: _TypeAlias = _typing.Literal["n_families"]  # noqa: Y015
+    _WhichOneofArgType__n_families: _TypeAlias = _typing.Literal["_n_families", b"_n_families"]  # noqa: Y015
+    _WhichOneofReturnType__percentile: _TypeAlias = _typing.Literal["percentile"]  # noqa: Y015
+    _WhichOneofArgType__percentile: _TypeAlias = _typing.Literal["_percentile", b"_percentile"]  # noqa: Y015
     _WhichOneofReturnType__q_value: _TypeAlias = _typing.Literal["q_value"]  # noqa: Y015
     _WhichOneofArgType__q_value: _TypeAlias = _typing.Literal["_q_value", b"_q_value"]  # noqa: Y015
     _WhichOneofReturnType__support: _TypeAlias = _typing.Literal["support"]  # noqa: Y015
     _WhichOneofArgType__support: _TypeAlias = _typing.Literal["_support", b"_support"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__control) -> _WhichOneofReturnType__control | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__high) -> _WhichOneofReturnType__high | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__low) -> _WhichOneofReturnType__low | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__n_families) -> _WhichOneofReturnType__n_families | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__percentile) -> _WhichOneofReturnType__percentile | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__q_value) -> _WhichOneofReturnType__q_value | None: ...
     @_typing.overload
@@ -522,12 +943,16 @@ class FeatureExample(_message.Message):
     POSITIONS_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    STRUCTURE_FIELD_NUMBER: _builtins.int
     rna: _builtins.str
     """Name of the RNA."""
     max_activation: _builtins.float
     """The feature's largest value in it, > 0."""
     sequence: _builtins.str
     """The letters of the RNA; may be empty for examples published with the dictionary."""
+    structure: _builtins.str
+    """Dot-bracket; may be empty."""
     @_builtins.property
     def positions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Nucleotides in which it fires, counted from 0, rising; may be empty for
@@ -538,6 +963,10 @@ class FeatureExample(_message.Message):
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """What else is known about the RNA, as in RnaRecord."""
 
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The feature's value at each of those positions; may be empty."""
+
     def __init__(
         self,
         *,
@@ -546,10 +975,12 @@ class FeatureExample(_message.Message):
         positions: _abc.Iterable[_builtins.int] | None = ...,
         sequence: _builtins.str = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        values: _abc.Iterable[_builtins.float] | None = ...,
+        structure: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_activation", b"max_activation", "metadata", b"metadata", "positions", b"positions", "rna", b"rna", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_activation", b"max_activation", "metadata", b"metadata", "positions", b"positions", "rna", b"rna", "sequence", b"sequence", "structure", b"structure", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -51,6 +51,11 @@ class DictionaryServiceStub(object):
                 request_serializer=ribolex_dot_v1_dot_dictionary__pb2.ListDictionariesRequest.SerializeToString,
                 response_deserializer=ribolex_dot_v1_dot_dictionary__pb2.ListDictionariesResponse.FromString,
                 _registered_method=True)
+        self.ListFeatures = channel.unary_unary(
+                '/ribolex.v1.DictionaryService/ListFeatures',
+                request_serializer=ribolex_dot_v1_dot_dictionary__pb2.ListFeaturesRequest.SerializeToString,
+                response_deserializer=ribolex_dot_v1_dot_dictionary__pb2.ListFeaturesResponse.FromString,
+                _registered_method=True)
         self.GetFeature = channel.unary_unary(
                 '/ribolex.v1.DictionaryService/GetFeature',
                 request_serializer=ribolex_dot_v1_dot_dictionary__pb2.GetFeatureRequest.SerializeToString,
@@ -100,6 +105,13 @@ class DictionaryServiceServicer(object):
 
     def ListDictionaries(self, request, context):
         """Lists all versions of all dictionaries, a page at a time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListFeatures(self, request, context):
+        """Lists features a page at a time: all of them, or those with evidence for a label.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -162,6 +174,11 @@ def add_DictionaryServiceServicer_to_server(servicer, server):
                     servicer.ListDictionaries,
                     request_deserializer=ribolex_dot_v1_dot_dictionary__pb2.ListDictionariesRequest.FromString,
                     response_serializer=ribolex_dot_v1_dot_dictionary__pb2.ListDictionariesResponse.SerializeToString,
+            ),
+            'ListFeatures': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFeatures,
+                    request_deserializer=ribolex_dot_v1_dot_dictionary__pb2.ListFeaturesRequest.FromString,
+                    response_serializer=ribolex_dot_v1_dot_dictionary__pb2.ListFeaturesResponse.SerializeToString,
             ),
             'GetFeature': grpc.unary_unary_rpc_method_handler(
                     servicer.GetFeature,
@@ -233,6 +250,33 @@ class DictionaryService(object):
             '/ribolex.v1.DictionaryService/ListDictionaries',
             ribolex_dot_v1_dot_dictionary__pb2.ListDictionariesRequest.SerializeToString,
             ribolex_dot_v1_dot_dictionary__pb2.ListDictionariesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFeatures(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ribolex.v1.DictionaryService/ListFeatures',
+            ribolex_dot_v1_dot_dictionary__pb2.ListFeaturesRequest.SerializeToString,
+            ribolex_dot_v1_dot_dictionary__pb2.ListFeaturesResponse.FromString,
             options,
             channel_credentials,
             insecure,

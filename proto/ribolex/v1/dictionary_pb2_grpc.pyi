@@ -47,6 +47,8 @@ class DictionaryServiceStub:
     def __new__(cls, channel: _aio.Channel) -> DictionaryServiceAsyncStub: ...
     ListDictionaries: _grpc.UnaryUnaryMultiCallable[_dictionary_pb2.ListDictionariesRequest, _dictionary_pb2.ListDictionariesResponse]
     """Lists all versions of all dictionaries, a page at a time."""
+    ListFeatures: _grpc.UnaryUnaryMultiCallable[_dictionary_pb2.ListFeaturesRequest, _dictionary_pb2.ListFeaturesResponse]
+    """Lists features a page at a time: all of them, or those with evidence for a label."""
     GetFeature: _grpc.UnaryUnaryMultiCallable[_dictionary_pb2.GetFeatureRequest, _dictionary_pb2.GetFeatureResponse]
     """Gives what is known about one feature."""
     NearestFeatures: _grpc.UnaryUnaryMultiCallable[_dictionary_pb2.NearestFeaturesRequest, _dictionary_pb2.NearestFeaturesResponse]
@@ -92,6 +94,8 @@ class DictionaryServiceAsyncStub(DictionaryServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListDictionaries: _aio.UnaryUnaryMultiCallable[_dictionary_pb2.ListDictionariesRequest, _dictionary_pb2.ListDictionariesResponse]  # type: ignore[assignment]
     """Lists all versions of all dictionaries, a page at a time."""
+    ListFeatures: _aio.UnaryUnaryMultiCallable[_dictionary_pb2.ListFeaturesRequest, _dictionary_pb2.ListFeaturesResponse]  # type: ignore[assignment]
+    """Lists features a page at a time: all of them, or those with evidence for a label."""
     GetFeature: _aio.UnaryUnaryMultiCallable[_dictionary_pb2.GetFeatureRequest, _dictionary_pb2.GetFeatureResponse]  # type: ignore[assignment]
     """Gives what is known about one feature."""
     NearestFeatures: _aio.UnaryUnaryMultiCallable[_dictionary_pb2.NearestFeaturesRequest, _dictionary_pb2.NearestFeaturesResponse]  # type: ignore[assignment]
@@ -140,6 +144,14 @@ class DictionaryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_dictionary_pb2.ListDictionariesResponse, _abc.Awaitable[_dictionary_pb2.ListDictionariesResponse]]:
         """Lists all versions of all dictionaries, a page at a time."""
+
+    @_abc_1.abstractmethod
+    def ListFeatures(
+        self,
+        request: _dictionary_pb2.ListFeaturesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dictionary_pb2.ListFeaturesResponse, _abc.Awaitable[_dictionary_pb2.ListFeaturesResponse]]:
+        """Lists features a page at a time: all of them, or those with evidence for a label."""
 
     @_abc_1.abstractmethod
     def GetFeature(

@@ -26,6 +26,7 @@ METHOD_SCOPES: Mapping[str, Scope] = {
     "/ribolex.v1.CollectionService/SearchSimilarStream": "read",
     "/ribolex.v1.CollectionService/Align": "read",
     "/ribolex.v1.DictionaryService/ListDictionaries": "read",
+    "/ribolex.v1.DictionaryService/ListFeatures": "read",
     "/ribolex.v1.DictionaryService/GetFeature": "read",
     "/ribolex.v1.DictionaryService/NearestFeatures": "read",
     "/ribolex.v1.DictionaryService/Watch": "read",

@@ -7,7 +7,7 @@ import math
 import pytest
 from rich.console import Console
 
-from ribolex.client import hits, hits_view, output, records
+from ribolex.client import cards, hits, hits_view, output, records
 
 REF = records.DictionaryRef("tiny", 1)
 SHARED = hits.SharedFeature(12, 0.25, "stem of a tRNA", (6, 7, 8), (5, 6))
@@ -67,17 +67,17 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     console = _console(width)
     hits_view.print_query(console, "a name that is quite long " * 3, HITS)
     hits_view.print_hits(console, HITS)
-    output.print_card(console, CARD)
+    cards.print_card(console, CARD)
     assert max(map(len, _text(console).splitlines())) <= width
 
 
 def test_card_shows_evidence_examples_and_neighbours() -> None:
     console = _console(80)
-    output.print_card(console, CARD)
+    cards.print_card(console, CARD)
     text = _text(console)
     assert "f12 of tiny@1  [bold]no markup" in text
     assert "fires in 1.23% of nucleotides" in text
-    assert ["type:tRNA", "enrichment", "inf", "-", "1e-09", "40"] in [
+    assert ["type:tRNA", "-", "-", "inf", "-", "-", "1e-09", "40"] in [
         line.split() for line in text.splitlines()
     ]
     assert "in a  tRNA  at 3-4, at most 4.25" in text
@@ -116,6 +116,6 @@ def test_lists_show_a_line_each() -> None:
 def test_terminal_without_bars_gets_ascii() -> None:
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     console = Console(file=stream, width=80, color_system=None)
-    output.print_card(console, CARD)
+    cards.print_card(console, CARD)
     stream.seek(0)
     assert "..##...." in stream.read()

@@ -10,6 +10,7 @@ import torch
 from ribolex.dictionary import (
     Codes,
     Evidence,
+    EvidenceTable,
     Example,
     FeatureTable,
     Identity,
@@ -18,7 +19,7 @@ from ribolex.dictionary import (
     Standardisation,
     write_dictionary,
 )
-from ribolex.dictionary.features import evidence_json, examples_json
+from ribolex.dictionary.features import examples_json
 
 Write = Callable[..., Path]
 
@@ -42,7 +43,7 @@ def make_parts(seed: int = 0) -> dict[str, object]:
     features = FeatureTable(
         column, column, column, column,
         ("fires on G",) * n_features,
-        (evidence_json([evidence]),) * n_features,
+        EvidenceTable.of([[evidence]] * n_features),
         (examples_json([example]),) * n_features,
         np.arange(n_features, dtype=np.int32) - 1, column,
     )  # fmt: skip

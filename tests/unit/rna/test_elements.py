@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ribolex.errors import InvalidRequestError
-from ribolex.rna.elements import ELEMENTS, elements, pair_partners
+from ribolex.rna.elements import ELEMENTS, elements, find_loops, pair_partners
 
 structures = st.recursive(
     st.text(".", max_size=4),
@@ -22,19 +22,72 @@ structures = st.recursive(
     ("structure", "expected"),
     [
         ("", ""),
+        (".", "E"),
         ("...", "EEE"),
+        ("()", "SS"),
+        ("(.)", "SHS"),
         ("..(...)..", "EESHHHSEE"),
         ("((...))", "SSHHHSS"),
+        ("((((....))))", "SSSSHHHHSSSS"),
+        # bulges, 5' and 3', of one and more
         ("(.(...))", "SBSHHHSS"),
         ("((...)..)", "SSHHHSBBS"),
+        ("(..((...)))", "SBBSSHHHSSS"),
+        ("((.((...))))", "SSBSSHHHSSSS"),
+        ("((((...)).))", "SSSSHHHSSBSS"),
+        ("(.((..(...))))", "SBSSBBSHHHSSSS"),
+        # internal loops, symmetric and not
         ("(.(...).)", "SISHHHSIS"),
+        ("(..(...).)", "SIISHHHSIS"),
+        ("((..((...))...))", "SSIISSHHHSSIIISS"),
+        ("(.(.(...).).)", "SISISHHHSISIS"),
+        ("(.(.(...)).)", "SISBSHHHSSIS"),
+        # multiloops of two and three branches, and one within another
         ("(.(...)(..).)", "SMSHHHSSHHSMS"),
-        (".(..)..(..).", "ESHHSXXSHHSE"),
         ("(()())", "SSSSSS"),
+        ("((..)(..))", "SSHHSSHHSS"),
+        ("((..).(..))", "SSHHSMSHHSS"),
+        ("(.(..).(..).(..).)", "SMSHHSMSHHSMSHHSMS"),
+        ("((.(..)(..))(..))", "SSMSHHSSHHSSSHHSS"),
+        ("(.((..)(..).).)", "SISSHHSSHHSMSIS"),
+        # outside all pairs: ends, and between helices
+        (".(..)..(..).", "ESHHSXXSHHSE"),
+        ("(..)(..)", "SHHSSHHS"),
+        ("(..).(..)..(..)", "SHHSXSHHSXXSHHS"),
+        ("...(...)", "EEESHHHS"),
+        # a tRNA
+        (
+            "(((((((..((((........)))).(((((.......))))).....(((((.......))))))))))))....",
+            "SSSSSSSMMSSSSHHHHHHHHSSSSMSSSSSHHHHHHHSSSSSMMMMMSSSSSHHHHHHHSSSSSSSSSSSSEEEE",
+        ),
+        # pseudoknots are set aside: H-type, letters, within a multiloop, beside pairs
+        ("((..[[..))..]]", "SSHHHHHHSSEEEE"),
+        ("((..AA..))..aa", "SSHHHHHHSSEEEE"),
+        ("<<>>", "EEEE"),
+        ("(.[(...)(..{).])}", "SMMSHHHSSHHHSMMSE"),
+        ("(([[))..(..]])", "SSHHSSXXSHHHHS"),
     ],
 )
 def test_elements_of_small_structures(structure: str, expected: str) -> None:
     assert elements(structure, "s") == expected
+
+
+@pytest.mark.parametrize(
+    ("structure", "sizes"),
+    [
+        ("..(...)..", "000333000"),
+        ("(..(...).)", "0330333030"),
+        ("(.(...)(..).)", "0203330022020"),
+        (".(..)..(..).", "002200002200"),
+    ],
+)
+def test_loops_know_how_many_nucleotides_they_have(structure: str, sizes: str) -> None:
+    expected = [int(size) for size in sizes]
+    assert find_loops(structure, "s").sizes == expected
+
+
+def test_partners_are_those_of_the_brackets() -> None:
+    assert pair_partners(".((.)).", "s") == [-1, 5, 4, -1, 2, 1, -1]
 
 
 @given(structures)
@@ -56,7 +109,7 @@ def test_a_structure_read_backwards_has_the_same_elements(structure: str) -> Non
     [
         ("(()", r"'\(' at 1 is never closed"),
         ("())", r"'\)' at 3 closes"),
-        ("<>", "'<' at 1"),
+        (".,.", "',' at 2"),
     ],
 )
 def test_what_is_no_structure_is_refused(structure: str, message: str) -> None:

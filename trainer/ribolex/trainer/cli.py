@@ -4,6 +4,7 @@ import typer
 
 from ribolex.registry.cli import dictionaries_group
 from ribolex.trainer.commands.align import align
+from ribolex.trainer.commands.annotate import annotate
 from ribolex.trainer.commands.corpus import build, show
 from ribolex.trainer.commands.evaluate import evaluate
 from ribolex.trainer.commands.interchange import export, import_
@@ -19,6 +20,7 @@ def register(app: typer.Typer) -> None:
     corpus.command()(build)
     corpus.command()(show)
     app.add_typer(corpus, name="corpus", help="Make corpora of RNAs, look at them.")
+    app.command()(annotate)
     app.command()(evaluate)
     app.command()(pretrain)
     app.command()(score_lm)

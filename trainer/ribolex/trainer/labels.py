@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, Int32, UInt8
+from jaxtyping import Int32, UInt8
 from scipy import sparse
 
 from ribolex.errors import InvalidRequestError
@@ -72,29 +72,6 @@ def label_rnas(rnas: Sequence[Rna], activations: Activations) -> Labels:
         types,
         type_names,
     )
-
-
-def one_hot(labels: Int32[np.ndarray, " rna"], n_labels: int) -> sparse.csr_array:
-    """Returns the [rna, label] matrix with a 1 at each RNA's label."""
-    ones = np.ones(len(labels), np.int32)
-    places = np.arange(len(labels)), labels
-    return sparse.csr_array((ones, places), shape=(len(labels), n_labels))
-
-
-def shares(
-    labels: UInt8[np.ndarray, " row"], rnas: Int32[np.ndarray, " row"], n_labels: int
-) -> Float64[np.ndarray, "rna n_labels"]:
-    """Returns how the labelled nucleotides of every RNA spread over the labels.
-
-    Rows of RNAs without any label are 0.
-    """
-    known = labels != UNKNOWN
-    n_rnas = int(rnas.max(initial=-1)) + 1
-    keys = rnas[known].astype(np.int64) * n_labels + labels[known]
-    counts = np.bincount(keys, minlength=n_rnas * n_labels).reshape(n_rnas, n_labels)
-    out: Float64[np.ndarray, "rna n_labels"]
-    out = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    return out
 
 
 def _elements(rna: Rna) -> str:

@@ -22,7 +22,7 @@ from ribolex.dictionary.features import read_features, write_features
 from ribolex.disk import write_whole
 from ribolex.errors import CorruptArtefactError
 from ribolex.registry import Registry
-from ribolex.trainer.annotate import annotate
+from ribolex.trainer.annotation import Controls, annotate, in_one
 from ribolex.trainer.data import TrainingData
 from ribolex.trainer.evaluation import (
     RANDOM_DECODER,
@@ -267,7 +267,13 @@ class Training:
 
         def make(path: Path) -> None:
             sample = self._data.sample(self.plan.reading, held_out=False)
-            found = annotate(dictionary.sae, sample.read, sample.rnas, told)
+            random = read_fitted(self._ledger.folder / "control.safetensors").sae
+            controls = Controls(
+                random, RANDOM_DECODER[1], self._data.lm, dictionary.identity
+            )
+            found = annotate(
+                dictionary.sae, sample.read, sample.rnas, in_one(told), controls
+            )
             write_features(path, found)
 
         return self._once("annotate", "features.parquet", make, read_features)

@@ -67,7 +67,7 @@ def stage_inputs(
 
     out["export"] = after("fit", name=plan.name, licence=plan.licence)
     out["evaluate"] = after("export", "control", plan=asdict(plan.evaluation))
-    out["annotate"] = after("export")
+    out["annotate"] = after("export", "control")
     out["gates"] = after("evaluate", limits=asdict(plan.limits))
     out["candidate"] = after("gates", "annotate")
     out["publish"] = after("candidate", registry=registry)

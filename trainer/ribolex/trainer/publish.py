@@ -30,6 +30,7 @@ from ribolex.errors import CorruptArtefactError, DictionaryExistsError
 from ribolex.lm import LanguageModel
 from ribolex.registry import Registry, parse_pinned
 from ribolex.rna import Rna
+from ribolex.trainer.annotation.report import with_section
 from ribolex.trainer.corpus import choose
 from ribolex.trainer.evaluation import Evaluation, write_card
 from ribolex.trainer.lineage import encode_rnas, trace
@@ -173,7 +174,9 @@ def stage(
         features=features,
         panel=found.panel,
         extras={
-            CARD_FILE: write_card(evaluation, identity).encode(),
+            CARD_FILE: with_section(
+                write_card(evaluation, identity), features
+            ).encode(),
             EVALUATION_FILE: evaluation.to_bytes(),
         },
     )

@@ -9,11 +9,11 @@ from ribolex.client.convert.collections import (
 from ribolex.client.convert.dictionaries import (
     dictionary,
     dictionary_change,
-    feature_card,
     moved,
     nearest_features,
 )
 from ribolex.client.convert.encodings import encode_options, encoded, streamed
+from ribolex.client.convert.features import ORDERS, feature_card, listed_feature
 from ribolex.client.convert.searches import (
     SENSITIVITIES,
     aligned,
@@ -37,6 +37,7 @@ from ribolex.client.convert.values import (
 
 __all__ = [
     "LEVELS",
+    "ORDERS",
     "POOLINGS",
     "SENSITIVITIES",
     "aligned",
@@ -54,6 +55,7 @@ __all__ = [
     "encoded",
     "feature_card",
     "hits",
+    "listed_feature",
     "moved",
     "nearest_features",
     "rejection",

@@ -68,45 +68,6 @@ def _word(enumerator: str) -> str:
     return enumerator.rpartition("_")[2].lower()
 
 
-def feature_card(message: dictionary_pb2.GetFeatureResponse) -> records.FeatureCard:
-    """Returns what a message says of a feature."""
-    feature = message.feature
-    return records.FeatureCard(
-        dictionary=dictionary_ref(message.dictionary),
-        feature=records.Feature(
-            id=feature.id,
-            label=feature.label,
-            density=feature.density,
-            mean_activation=feature.mean_activation,
-            max_activation=feature.max_activation,
-            idf=feature.idf,
-            evidence=tuple(_evidence(one) for one in feature.evidence),
-        ),
-        examples=tuple(
-            records.FeatureExample(
-                rna=example.rna,
-                max_activation=example.max_activation,
-                positions=tuple(example.positions),
-                sequence=example.sequence,
-                metadata=dict(example.metadata),
-            )
-            for example in message.examples
-        ),
-        nearest=nearest_features(message.nearest),
-    )
-
-
-def _evidence(message: dictionary_pb2.Evidence) -> records.Evidence:
-    return records.Evidence(
-        label=message.label,
-        measure=message.measure,
-        effect=message.effect,
-        q_value=message.q_value if message.HasField("q_value") else None,
-        control=message.control if message.HasField("control") else None,
-        support=message.support if message.HasField("support") else None,
-    )
-
-
 def nearest_features(
     messages: Iterable[dictionary_pb2.NearestFeature],
 ) -> tuple[records.NearestFeature, ...]:

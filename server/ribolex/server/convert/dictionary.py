@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float32
 
-from ribolex.dictionary import Dictionary, Evidence, Example
+from ribolex.dictionary import Dictionary, Example
 from ribolex.errors import IncompatibleDictionaryError, InvalidRequestError
 from ribolex.registry import Entry
 from ribolex.server.convert import codes as convert
@@ -54,20 +54,6 @@ def encode_entry(entry: Entry, *, is_default: bool) -> dictionary_pb2.Dictionary
     )
 
 
-def encode_feature(dictionary: Dictionary, feature: int) -> dictionary_pb2.Feature:
-    """Returns what is known about a feature."""
-    table = dictionary.features
-    return dictionary_pb2.Feature(
-        id=feature,
-        label=table.label[feature],
-        density=float(table.density[feature]),
-        mean_activation=float(table.mean_activation[feature]),
-        max_activation=float(table.max_activation[feature]),
-        idf=float(table.idf[feature]),
-        evidence=[_evidence(each) for each in table.evidence_of(feature)],
-    )
-
-
 def encode_published(example: Example) -> dictionary_pb2.FeatureExample:
     """Returns an example that came with the dictionary."""
     return dictionary_pb2.FeatureExample(
@@ -76,6 +62,8 @@ def encode_published(example: Example) -> dictionary_pb2.FeatureExample:
         positions=example.positions,
         sequence=example.sequence,
         metadata=example.metadata,
+        values=example.values,
+        structure=example.structure,
     )
 
 
@@ -127,14 +115,3 @@ def decode_activation(
             "activation", "a number is not finite, expected all to be"
         )
     return vector
-
-
-def _evidence(evidence: Evidence) -> dictionary_pb2.Evidence:
-    return dictionary_pb2.Evidence(
-        label=evidence.label,
-        measure=evidence.measure,
-        effect=evidence.effect,
-        q_value=evidence.q_value,
-        control=evidence.control,
-        support=evidence.support,
-    )

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 
 from ribolex.dictionary import Dictionary
+from ribolex.dictionary.selection import select
 from ribolex.errors import (
     FeatureNotFoundError,
     IncompatibleDictionaryError,
@@ -17,6 +18,7 @@ from ribolex.errors import (
 )
 from ribolex.server.convert import codes as convert
 from ribolex.server.convert import dictionary as encode
+from ribolex.server.convert import feature as features
 from ribolex.server.convert.change import decode_pinned, encode_change
 from ribolex.server.services.gate import Backend, Gate
 from ribolex.server.services.streaming import until_drained
@@ -50,6 +52,36 @@ class DictionaryService(dictionary_pb2_grpc.DictionaryServiceServicer):
             next_page_token=token,
         )
 
+    async def ListFeatures(  # noqa: N802
+        self,
+        request: dictionary_pb2.ListFeaturesRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> dictionary_pb2.ListFeaturesResponse:
+        """Lists the features that are asked for, a page at a time."""
+        backend, ref = self._gate.enter(), request.dictionary
+        page = convert.decode_page(request.page_size, request.page_token)
+        asked = features.decode_selection(request)
+        shelved = await backend.dictionaries.get(ref.name, ref.version)
+        dictionary = shelved.dictionary
+        found = await asyncio.to_thread(select, dictionary.features, asked)
+        pairs = list(zip(found.features.tolist(), found.rows.tolist(), strict=True))
+        kept, token = convert.cut_page(pairs, page, lambda pair: f"{pair[0]}")
+        evidence = dictionary.features.evidence
+        return dictionary_pb2.ListFeaturesResponse(
+            dictionary=convert.encode_ref(dictionary.name, dictionary.version),
+            features=[
+                dictionary_pb2.ListedFeature(
+                    feature=features.encode_summary(dictionary, feature),
+                    evidence=features.encode_evidence(evidence.row(row))
+                    if row >= 0
+                    else None,
+                )
+                for feature, row in kept
+            ],
+            next_page_token=token,
+            n_features=len(pairs),
+        )
+
     async def GetFeature(  # noqa: N802
         self,
         request: dictionary_pb2.GetFeatureRequest,
@@ -76,9 +108,10 @@ class DictionaryService(dictionary_pb2_grpc.DictionaryServiceServicer):
         )
         return dictionary_pb2.GetFeatureResponse(
             dictionary=convert.encode_ref(dictionary.name, dictionary.version),
-            feature=encode.encode_feature(dictionary, request.feature),
+            feature=features.encode_feature(dictionary, request.feature),
             examples=examples,
             nearest=encode.encode_neighbours(nearest, dictionary),
+            basis=features.encode_basis(dictionary),
         )
 
     async def NearestFeatures(  # noqa: N802

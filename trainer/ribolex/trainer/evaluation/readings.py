@@ -11,10 +11,10 @@ import torch
 from scipy import sparse
 
 from ribolex.dictionary import Codes, Sae
+from ribolex.trainer.annotation.firings import encode_rows
 from ribolex.trainer.evaluation.probing import Features
 from ribolex.trainer.evaluation.reconstruction import Subspace
 from ribolex.trainer.evaluation.sample import Sample, means
-from ribolex.trainer.firings import encode_rows
 
 
 class Reading(NamedTuple):

@@ -29,7 +29,7 @@ from ribolex.dictionary.artefact import CARD_FILE
 from ribolex.errors import CorruptInputError, InvalidRequestError
 from ribolex.lm import Hook, LanguageModel
 from ribolex.registry import parse_ref
-from ribolex.trainer.annotate import annotate
+from ribolex.trainer.annotation import annotate
 from ribolex.trainer.interchange.data import Place, Sample
 from ribolex.trainer.interchange.source import Source
 from ribolex.trainer.interchange.verify import (
@@ -278,7 +278,7 @@ def _standard(x: Float32[Tensor, "token width"]) -> Standardisation:
 
 def _features(sae: Sae, sample: Sample, x: Float32[Tensor, "row d_in"]) -> FeatureTable:
     if sample.activations is not None:
-        return annotate(sae, sample.activations, sample.rnas, lambda done, total: None)
+        return annotate(sae, sample.activations, sample.rnas, lambda *_: None)
     blank = FeatureTable.blank(sae.n_features)
     ones = np.ones(sae.n_features, np.float32)
     if not sample.is_real:

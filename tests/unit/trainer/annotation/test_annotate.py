@@ -1,7 +1,5 @@
 """Planted features are described as what they were planted as, and no more."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -10,14 +8,16 @@ from ribolex.dictionary import FeatureTable, Sae
 from ribolex.errors import InvalidRequestError
 from ribolex.rna import Rna
 from ribolex.trainer.activations import Activations
-from ribolex.trainer.annotate import Finding, annotate, describe
+from ribolex.trainer.annotation import Controls, annotate, in_one
+from ribolex.trainer.annotation.findings import Finding
+from ribolex.trainer.annotation.sentences import describe
 from ribolex.trainer.labels import label_rnas
 
 ELEMENT_CODE = {".": 0, "(": 1, ")": 1}
 NAMES = {"RF00001": "f1"}
 
 
-def silent(_done: int, _total: int) -> None:
+def silent(_step: str, _done: int, _total: int) -> None:
     pass
 
 
@@ -58,11 +58,11 @@ def draw(n_rnas: int) -> list[Rna]:
     generator = np.random.default_rng(1)
     out = []
     for i in range(n_rnas):
-        family = i % 8
+        family = i % 24
         labels = {
             "family_acc": f"RF{family:05d}",
             "family": f"f{family}",
-            "type": "Gene;tRNA" if family < 4 else "Cis-reg;leader",
+            "type": "Gene;tRNA" if family < 12 else "Cis-reg;leader",
         }
         letters = "".join(generator.choice(list("ACGU"), 20))
         out.append(Rna(f"rna{i}", letters, "..(((((......)))))..", labels))
@@ -71,7 +71,7 @@ def draw(n_rnas: int) -> list[Rna]:
 
 @pytest.fixture(scope="module")
 def table() -> FeatureTable:
-    rnas = draw(400)
+    rnas = draw(600)
     sae, activations = plant(rnas)
     return annotate(sae, activations, rnas, silent)
 
@@ -84,31 +84,33 @@ def test_labels_say_what_was_planted(table: FeatureTable) -> None:
     assert table.label[3] == "fires in f1 (RF00001)"
 
 
-def test_what_fires_by_chance_or_never_has_no_label(table: FeatureTable) -> None:
-    assert list(table.label[4:]) == ["", ""]
+def test_what_fires_by_chance_or_never_goes_with_no_label(table: FeatureTable) -> None:
+    assert table.label[4].startswith("fires on single nucleotides")
+    assert table.label[5] == ""
     assert table.evidence_of(4) == table.evidence_of(5) == ()
 
 
 def test_evidence_carries_effect_control_certainty_and_support(
     table: FeatureTable,
 ) -> None:
-    measures = {each.measure: each for each in table.evidence_of(0)[:3]}
+    measures = {each.measure: each for each in table.evidence_of(0)[:7]}
     assert {each.label for each in measures.values()} == {"nucleotide:G"}
     precision = measures["precision"]
     assert precision.effect == 1.0
     assert precision.control == pytest.approx(0.25, abs=0.02)
     assert measures["enrichment"].effect == pytest.approx(4, rel=0.1)
-    assert measures["f1"].effect == 1.0
-    assert measures["f1"].control == pytest.approx(0.4, abs=0.03)
+    assert measures["f1_gain"].effect == pytest.approx(0.6, abs=0.03)
+    assert measures["f1_gain"].control == pytest.approx(0.4, abs=0.03)
+    assert measures["auroc"].effect == measures["average_precision"].effect == 1.0
     assert precision.q_value is not None
-    assert precision.q_value < 1e-20
+    assert precision.q_value < 1e-4
     assert precision.support is not None
-    assert precision.support > 380
-    assert precision.n_families == 8
+    assert precision.support > 570
+    assert precision.n_families == 24
 
 
 def test_statistics_are_those_of_the_activations(table: FeatureTable) -> None:
-    _, activations = plant(draw(400))
+    _, activations = plant(draw(600))
     rows = activations.rows[:].astype(np.float32)
     fires = rows > 0
     np.testing.assert_allclose(table.density, fires.mean(0), rtol=1e-6)
@@ -118,12 +120,12 @@ def test_statistics_are_those_of_the_activations(table: FeatureTable) -> None:
     )
     df = [len(set(activations.rnas[column])) for column in fires.T]
     np.testing.assert_allclose(
-        table.idf, np.log(401 / (1 + np.array(df))), rtol=1e-6, atol=1e-7
+        table.idf, np.log(601 / (1 + np.array(df))), rtol=1e-6, atol=1e-7
     )
 
 
 def test_examples_are_the_strongest_firings_with_positions(table: FeatureTable) -> None:
-    rnas = {rna.name: rna for rna in draw(400)}
+    rnas = {rna.name: rna for rna in draw(600)}
     examples = table.examples_of(3)
     assert len(examples) == 5
     strengths = [example.max_activation for example in examples]
@@ -143,11 +145,11 @@ def test_too_few_rnas_prove_nothing() -> None:
     sae, activations = plant(rnas)
     table = annotate(sae, activations, rnas, silent)
     assert set(table.label) == {""}
-    assert {json.dumps(json.loads(text)) for text in table.evidence} == {"[]"}
+    assert len(table.evidence.effect) == 0
 
 
 def test_one_family_proves_nothing_of_letters_or_structure() -> None:
-    rnas = [rna for rna in draw(400) if rna.metadata["family_acc"] == "RF00001"]
+    rnas = [rna for rna in draw(600) if rna.metadata["family_acc"] == "RF00001"]
     sae, activations = plant(rnas)
     table = annotate(sae, activations, rnas, silent)
     assert set(table.label) == {""}
@@ -165,7 +167,8 @@ def test_rnas_without_labels_are_taken() -> None:
     )
     sae, _ = plant(draw(8))
     table = annotate(sae, activations, rnas, silent)
-    assert list(table.label[:4]) == [f"fires on {letter}" for letter in "ACGU"]
+    expected = ("the A of UAC", "the C of ACG", "the G of CGU", "the U of GUA")
+    assert list(table.label[:4]) == [f"fires on {place}" for place in expected]
 
 
 def test_structure_of_another_length_is_refused() -> None:
@@ -181,7 +184,7 @@ def test_structure_of_another_length_is_refused() -> None:
 
 
 def finding(kind: str, label: str, precision: float, base: float = 0.1) -> Finding:
-    return Finding(kind, label, 30, 5, precision, base, 0.5, 0.2, 1e-5)
+    return Finding(f"{kind}:{label}", 1e-5, 30, 5, precision, base)
 
 
 @pytest.mark.parametrize(
@@ -215,8 +218,52 @@ def finding(kind: str, label: str, precision: float, base: float = 0.1) -> Findi
     ],
 )
 def test_descriptions(findings: list[tuple[str, str, float]], expected: str) -> None:
-    assert describe([finding(*each) for each in findings], NAMES) == expected
+    assert describe([finding(*each) for each in findings], NAMES).text == expected
 
 
 def test_a_label_that_most_have_anyway_is_not_named() -> None:
-    assert describe([finding("structure", "stem", 0.7, 0.54)], NAMES) == ""
+    assert describe([finding("structure", "stem", 0.7, 0.54)], NAMES).text == ""
+
+
+def test_profiles_tell_shape_type_and_surroundings(table: FeatureTable) -> None:
+    profiles = table.profiles
+    assert profiles is not None
+    assert profiles.shape[2] == "periodic"
+    assert profiles.period[2] == 3
+    assert profiles.shape[5] == "dead"
+    assert profiles.preferred_type[2] == "Gene;tRNA"
+    assert profiles.type_selectivity[2] == 1
+    assert profiles.type_entropy[2] == 0
+    assert profiles.type_selectivity[0] == pytest.approx(0.5, abs=0.02)
+    assert profiles.letters[0, 10].tolist() == [0, 0, 255, 0]
+    assert profiles.n_firings[0] == pytest.approx(table.density[0] * 12_000)
+    assert profiles.label_confidence[0] == 1
+    assert np.isnan(profiles.label_confidence[5])
+
+
+def test_a_random_dictionary_is_beaten_by_planted_features() -> None:
+    rnas = draw(600)
+    sae, activations = plant(rnas)
+    generator = torch.Generator().manual_seed(0)
+    random = torch.randn(6, 32, generator=generator)
+    control = Sae(random, torch.zeros(32), random.T.contiguous(), torch.zeros(6), 5)
+    controls = Controls(random=control, random_what="noise")
+    table = annotate(sae, activations, rnas, silent, controls)
+    (mcc,) = (
+        each
+        for each in table.evidence_of(0)
+        if (each.label, each.measure) == ("nucleotide:G", "mcc")
+    )
+    assert mcc.percentile is not None
+    assert mcc.percentile > 0.9
+    assert table.basis["random control"] == "noise, 32 features"
+
+
+def test_steps_are_told_as_parts_of_one_whole() -> None:
+    told: list[int] = []
+    note = in_one(lambda done, total: told.append(done))
+    rnas = draw(40)
+    sae, activations = plant(rnas)
+    annotate(sae, activations, rnas, note)
+    assert told == sorted(told)
+    assert told[-1] <= 1000

@@ -1,0 +1,118 @@
+"""Describes the features of an autoencoder from where they fire on RNAs.
+
+Knows nothing of how the autoencoder was trained.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from ribolex.dictionary import FeatureTable, Sae
+from ribolex.rna import Rna
+from ribolex.trainer.activations import Activations, Progress
+from ribolex.trainer.annotation.controls import N_RANDOM, Controls, read_shuffled
+from ribolex.trainer.annotation.findings import Finding, Random, find
+from ribolex.trainer.annotation.firings import collect_firings
+from ribolex.trainer.annotation.interpretation import interpret
+from ribolex.trainer.annotation.labels import label_nucleotides, label_rnas
+from ribolex.trainer.annotation.material import arrange
+from ribolex.trainer.annotation.ranking import rank
+from ribolex.trainer.annotation.significance import Measured, assess
+from ribolex.trainer.annotation.table import (
+    count_kinds,
+    describe_basis,
+    suggest,
+    tabulate,
+)
+from ribolex.trainer.annotation.walk import walk
+
+Note = Callable[[str, int, int], None]
+"""Is told a step, how much of it is done, and of how much."""
+
+_SHARES = {"encode": 0.3, "walk": 0.25, "rank": 0.1, "shuffled": 0.1, "random": 0.25}
+"""What each step takes, about."""
+
+
+def annotate(
+    sae: Sae,
+    activations: Activations,
+    rnas: Sequence[Rna],
+    note: Note,
+    controls: Controls = Controls(),  # noqa: B008
+) -> FeatureTable:
+    """Returns statistics, evidence, labels and examples of all features.
+
+    Args:
+        sae: as exported: standardisation folded in.
+        activations: of RNAs, the training RNAs as a rule.
+        rnas: those RNAs, in the same order.
+        note: is told each step.
+        controls: what features are held against.
+
+    Raises:
+        InvalidRequestError: an RNA's structure is none.
+        OSError: the temporary folder is full.
+    """
+    material = arrange(rnas, activations)
+    labels, pairing = label_nucleotides(material)
+    of_rnas = label_rnas(material)
+
+    def told(step: str) -> Progress:
+        return lambda done, total: note(step, done, total)
+
+    def measure(
+        sae: Sae, n_kept: int | None, encoded: Progress, walked: Progress
+    ) -> Measured:
+        firings = collect_firings(sae, material, activations, encoded, n_kept)
+        found = walk(firings, labels, pairing, material, walked)
+        ranked = rank(firings, labels, told("rank") if n_kept is None else walked)
+        return Measured(firings, ranked, rank(found.peaks, of_rnas, _silent), found)
+
+    measured = measure(sae, None, told("encode"), told("walk"))
+    significance = assess(measured, material)
+    shuffled = read_shuffled(
+        sae, measured.firings, material, controls, told("shuffled")
+    )
+    random: Random | None = None
+    random_findings: dict[int, list[Finding]] = {}
+    if controls.random is not None:
+        other = measure(controls.random, N_RANDOM, told("random"), _silent)
+        tests = assess(other, material)
+        random = Random.of(other, tests)
+        random_findings = find(other, tests, material, None)
+    findings = find(measured, significance, material, random)
+    basis = describe_basis(material, significance, findings)
+    if controls.random is not None:
+        n_random = min(N_RANDOM, controls.random.n_features)
+        basis["random control"] = f"{controls.random_what}, {n_random} features"
+        basis |= count_kinds(random_findings, "random ")
+    if shuffled is not None:
+        basis["shuffled nucleotides"] = shuffled.n_nucleotides
+    table = tabulate(material, measured, significance, findings, shuffled)
+    if controls.llm is not None:
+        suggestions = interpret(
+            controls.llm,
+            material,
+            measured,
+            significance.is_supported,
+            controls.n_asked,
+            told("ask"),
+        )
+        table = suggest(table, suggestions)
+        basis["features a language model was asked about"] = len(suggestions)
+    return replace(table, basis=basis)
+
+
+def in_one(progress: Progress) -> Note:
+    """Returns what tells all steps as thousandths of the whole."""
+    names = list(_SHARES)
+
+    def note(step: str, done: int, total: int) -> None:
+        before = sum(_SHARES[name] for name in names[: names.index(step)])
+        share = before + _SHARES[step] * done / max(total, 1)
+        progress(int(1000 * share), 1000)
+
+    return note
+
+
+def _silent(_done: int, _total: int) -> None:
+    pass

@@ -1,0 +1,290 @@
+"""What features go with: labels that passed every test, with all their measures.
+
+Knows nothing of how it is said.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int32, Int64
+from scipy import sparse
+
+from ribolex.dictionary import Evidence
+from ribolex.trainer.annotation.firings import Firings
+from ribolex.trainer.annotation.material import Material
+from ribolex.trainer.annotation.ranking import Ranking
+from ribolex.trainer.annotation.redraws import N_DRAWS, redraw
+from ribolex.trainer.annotation.significance import (
+    MIN_FAMILIES,
+    MIN_RNAS,
+    Measured,
+    Significance,
+    members,
+    presence,
+)
+
+MAX_Q = 0.05
+MIN_ENRICHMENT = 1.2
+"""Below it a label is no evidence, however certain."""
+KINDS = {
+    "nucleotide": 2,
+    "kmer": 3,
+    "structure": 2,
+    "pair": 2,
+    "loop": 2,
+    "type": 3,
+    "family": 3,
+    "clan": 2,
+}
+"""Kinds of label, and how many of a feature are kept of each."""
+
+_KEPT = 12
+_FIRM = 0.975
+_GROUPS = ("family", "clan")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A label that goes with a feature."""
+
+    label: str
+    q_value: float
+    support: int
+    """RNAs with the label in which it fires."""
+    n_families: int
+    precision: float
+    """Share with the label where the feature fires."""
+    base: float
+    """Share with the label everywhere."""
+    recall: float = 0.0
+    auroc: float = 0.5
+    average_precision: float = 0.0
+    mcc: float = 0.0
+    f1: float = 0.0
+    constant_f1: float = 0.0
+    percentile: float | None = None
+    draws: Float32[np.ndarray, "2 draw"] = field(
+        default_factory=lambda: np.ones((2, 1), np.float32)
+    )
+    """Precision and base with clans drawn anew."""
+
+    @property
+    def kind(self) -> str:
+        """The kind of the label: "structure" of "structure:hairpin"."""
+        return self.label.partition(":")[0]
+
+    @property
+    def name(self) -> str:
+        """The label without its kind: "hairpin"."""
+        return self.label.partition(":")[2]
+
+    @property
+    def enrichment(self) -> float:
+        """How many times more common the label is where the feature fires."""
+        return self.precision / self.base
+
+    def evidence(self) -> list[Evidence]:
+        """Returns its measures one by one."""
+        precision, base = self.draws
+        ratio = precision / np.maximum(base, 1e-9)
+        gain = self.f1 - self.constant_f1
+        measures = (
+            ("precision", self.precision, self.base, *_interval(precision), None),
+            ("enrichment", self.enrichment, 1.0, *_interval(ratio), None),
+            ("recall", self.recall, None, None, None, None),
+            ("auroc", self.auroc, 0.5, None, None, None),
+            ("average_precision", self.average_precision, self.base, *_NOTHING),
+            ("mcc", self.mcc, 0.0, None, None, self.percentile),
+            ("f1_gain", gain, self.constant_f1, None, None, None),
+        )
+        return [
+            Evidence(
+                self.label,
+                name,
+                effect,
+                self.q_value,
+                control,
+                self.support,
+                self.n_families,
+                low,
+                high,
+                percentile,
+            )
+            for name, effect, control, low, high, percentile in measures
+        ]
+
+
+_NOTHING = (None, None, None)
+
+
+def _interval(draws: Float32[np.ndarray, " draw"]) -> tuple[float, float]:
+    low, high = np.nanquantile(draws, (0.025, 0.975))
+    return float(low), float(high)
+
+
+@dataclass(frozen=True, slots=True)
+class Random:
+    """Measures of the features of a dictionary that means nothing; read-only."""
+
+    nucleotides: Float32[np.ndarray, "n_others label"]
+    """Matthews' correlations of supported ones, each label's rising."""
+    rnas: Float32[np.ndarray, "n_others rna_label"]
+
+    @classmethod
+    def of(cls, measured: Measured, significance: Significance) -> "Random":
+        """Returns what a random dictionary's features come to on the same material."""
+        kept = significance.is_supported
+        tables = (measured.nucleotides.mcc[kept], measured.rnas.mcc[kept])
+        return cls(*(np.sort(table, axis=0) for table in tables))
+
+
+def find(
+    measured: Measured,
+    significance: Significance,
+    material: Material,
+    random: Random | None,
+    seed: int = 0,
+) -> dict[int, list[Finding]]:
+    """Returns each feature's findings, those first that tell the most.
+
+    A finding is certain (q <= 0.05), not weak (enrichment >= 1.2, and above 1 in 97.5 %
+    of the draws of clans) and has the least support; a dozen of a feature are kept, of
+    a kind as many as KINDS says. Order: by how much more likely the label is where the
+    feature fires.
+    """
+    chance = measured.walk.chance
+    clan_of_row = material.clans[material.rna_of_row]
+    of_rows = _Table(
+        measured.nucleotides,
+        measured.firings,
+        significance.nucleotides,
+        chance.support,
+        chance.families,
+        clan_of_row,
+        clan_of_row,
+        None if random is None else random.nucleotides,
+    )
+    of_rnas = _Table(
+        measured.rnas,
+        measured.walk.peaks,
+        significance.rnas,
+        measured.rnas.hits,
+        _families(measured, material),
+        material.clans,
+        np.arange(len(material.rnas), dtype=np.int32),
+        None if random is None else random.rnas,
+    )
+    out: dict[int, list[Finding]] = defaultdict(list)
+    for number, table in enumerate((of_rows, of_rnas)):
+        for feature, finding in _find(table, seed + number):
+            out[feature].append(finding)
+    for findings in out.values():
+        findings.sort(key=lambda each: (each.base - each.precision, each.label))
+        del findings[_KEPT:]
+    return dict(out)
+
+
+class _Table(NamedTuple):
+    """Features against labels of nucleotides, or of RNAs."""
+
+    ranked: Ranking
+    firings: Firings
+    q_values: Float64[np.ndarray, "n_features label"]
+    support: Int64[np.ndarray, "n_features label"]
+    families: Int64[np.ndarray, "n_features label"]
+    clans: Int32[np.ndarray, " member"]
+    """What is drawn anew."""
+    alone: Int32[np.ndarray, " member"]
+    """What is drawn anew where a label is a clan or a family itself."""
+    random: Float32[np.ndarray, "n_others label"] | None
+
+
+def _choose(table: _Table) -> tuple[Int64[np.ndarray, " pair"], ...]:
+    """Returns features and labels that pass, as many of each kind as are kept."""
+    ranked, labels = table.ranked, table.ranked.labels
+    kinds = np.array([labels.kind_of(i) for i in range(len(labels))])
+    least = np.where(np.isin(kinds, _GROUPS), 1, MIN_FAMILIES)
+    lift = ranked.precision - ranked.base
+    passes = (
+        (table.q_values <= MAX_Q)
+        & (ranked.precision >= MIN_ENRICHMENT * ranked.base)
+        & (table.support >= MIN_RNAS)
+        & (table.families >= least)
+    )
+    chosen = np.zeros_like(passes)
+    for kind, n_kept in KINDS.items():
+        own = np.flatnonzero(kinds == kind)
+        if len(own):
+            scores = np.where(passes[:, own], lift[:, own], -1.0)
+            # Of equals the later name: "Gene;tRNA" before "Gene".
+            order = np.argsort(-scores[:, ::-1], axis=1, kind="stable")
+            best = own[::-1][order[:, :n_kept]]
+            np.put_along_axis(chosen, best, True, axis=1)
+    return np.nonzero(chosen & passes)
+
+
+def _find(table: _Table, seed: int) -> list[tuple[int, Finding]]:
+    ranked, labels = table.ranked, table.ranked.labels
+    features, found = _choose(table)
+    is_group = np.array(
+        [labels.kind_of(int(label)) in _GROUPS for label in found], bool
+    )
+    draws = np.zeros((len(features), 2, N_DRAWS), np.float32)
+    for mask, groups in ((is_group, table.alone), (~is_group, table.clans)):
+        redrawn = redraw(
+            table.firings, labels, groups, features[mask], found[mask], seed
+        )
+        draws[mask] = np.stack(redrawn, axis=1)
+    ratio = draws[:, 0] / np.maximum(draws[:, 1], 1e-9)
+    is_firm = (np.nan_to_num(ratio) > 1).mean(1) >= _FIRM
+    mcc = ranked.mcc
+    out = []
+    for i in np.flatnonzero(is_firm).tolist():
+        f, label = int(features[i]), int(found[i])
+        percentile = None
+        if table.random is not None and len(table.random):
+            below = np.searchsorted(table.random[:, label], mcc[f, label])
+            percentile = float(below / len(table.random))
+        finding = Finding(
+            label=labels.names[label],
+            q_value=float(table.q_values[f, label]),
+            support=int(table.support[f, label]),
+            n_families=int(table.families[f, label]),
+            precision=float(ranked.precision[f, label]),
+            base=float(ranked.base[label]),
+            recall=float(ranked.recall[f, label]),
+            auroc=float(ranked.auroc[f, label]),
+            average_precision=float(ranked.average_precision[f, label]),
+            mcc=float(mcc[f, label]),
+            f1=float(ranked.f1[f, label]),
+            constant_f1=float(ranked.constant_f1[label]),
+            percentile=percentile,
+            draws=draws[i],
+        )
+        out.append((f, finding))
+    return out
+
+
+def _families(
+    measured: Measured, material: Material
+) -> Int64[np.ndarray, "n_features label"]:
+    """Returns how many families of a label fire a feature in some member with it."""
+    labels = measured.rnas.labels
+    fires = presence(measured.walk, len(material.rnas))
+    owned = members(labels).tocsc()
+    out = np.zeros((measured.firings.n_features, len(labels)), np.int64)
+    n_families = int(material.families[-1]) + 1 if len(material.families) else 0
+    for label in range(len(labels)):
+        rnas = owned.indices[owned.indptr[label] : owned.indptr[label + 1]]
+        own = fires[rnas]
+        gather = sparse.csr_array(
+            (
+                np.ones(len(rnas), np.float32),
+                (material.families[rnas], np.arange(len(rnas))),
+            ),
+            shape=(n_families, len(rnas)),
+        )
+        out[:, label] = (gather @ own > 0).sum(0)
+    return out

@@ -1,0 +1,124 @@
+"""`ribolex annotate`: describes a published dictionary anew, as its next version."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from ribolex.trainer.commands.bars import StageBars
+
+if TYPE_CHECKING:
+    from ribolex.trainer.annotation.endpoint import Endpoint
+
+
+def annotate(
+    dictionary: Annotated[
+        str, typer.Argument(metavar="NAME[@VERSION]", help="Of --registry.")
+    ],
+    rnas: Annotated[
+        list[Path],
+        typer.Option(
+            help="Table of RNAs with types, families and structures; may be repeated."
+        ),
+    ],
+    registry: Annotated[
+        str, typer.Option(help="Where it is: a folder, or redis://....")
+    ],
+    to: Annotated[
+        str | None, typer.Option(help="Registry to publish to; else the same.")
+    ] = None,
+    lm: Annotated[
+        str,
+        typer.Option(help="Its RiNALMo: name, folder or file, or the one in the box."),
+    ] = "bundled",
+    nucleotides: Annotated[
+        int, typer.Option(min=1, help="Use at most so many, families in turn.")
+    ] = 3_000_000,
+    control_rows: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Nucleotides that the random dictionary is fitted to, with which "
+            "features are compared; 0 for none.",
+        ),
+    ] = 500_000,
+    shuffled: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Nucleotides to shuffle, to see what fires there; 0 for none."
+        ),
+    ] = 200_000,
+    fold: Annotated[
+        bool,
+        typer.Option(
+            "--fold",
+            help="Predict structures of RNAs that have none (ribolex[fold]); they are "
+            "marked as predicted, and kept in --workdir.",
+        ),
+    ] = False,
+    llm: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Ask a language model for labels as well: base URL of an "
+            "OpenAI-compatible endpoint, key in RIBOLEX_LLM_KEY. Names, families, "
+            "types and windows of RNAs are sent to it; without it nothing leaves this "
+            "machine.",
+        ),
+    ] = None,
+    llm_model: Annotated[str, typer.Option(help="Its name, with --llm.")] = "",
+    llm_features: Annotated[
+        int, typer.Option(min=1, help="Features to ask about, drawn by chance.")
+    ] = 200,
+    seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0,
+    workdir: Annotated[
+        Path | None,
+        typer.Option(help="Folder of activations and folds that a second run finds."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Describe the features of a published dictionary anew, and publish that.
+
+    The new version has the same weights, panel, card and ids: every feature goes on the
+    one of its own id with confidence 1. It becomes current.
+    """
+    from ribolex.lm import load_lm
+    from ribolex.registry import open_registry
+    from ribolex.trainer.reannotate import Reannotation, reannotate
+
+    source = open_registry(registry)
+    plan = Reannotation(
+        rnas=rnas,
+        n_nucleotides=nucleotides,
+        control_rows=control_rows,
+        n_shuffled=shuffled,
+        fold=fold,
+        llm=_endpoint(llm, llm_model),
+        n_asked=llm_features,
+        seed=seed,
+        device=device,
+    )
+    with StageBars(Console(stderr=True)) as bars:
+        model = load_lm(lm, device=device)
+        published = reannotate(
+            source.get(dictionary),
+            model,
+            plan,
+            source if to is None else open_registry(to),
+            workdir,
+            bars.show,
+        )
+    typer.echo(published.ref)
+
+
+def _endpoint(url: str | None, model: str) -> "Endpoint | None":
+    import os
+
+    from ribolex.trainer.annotation.endpoint import Endpoint
+
+    if url is None:
+        return None
+    if not model:
+        raise typer.BadParameter("--llm wants --llm-model")
+    return Endpoint(url, model, os.environ.get("RIBOLEX_LLM_KEY", ""))
