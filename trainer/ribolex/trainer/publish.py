@@ -5,7 +5,8 @@ what was in memory. Knows nothing of how the autoencoder was trained.
 """
 
 import logging
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -219,6 +220,49 @@ def publish(staged: Path, registry: Registry) -> Published:
     if before != version:
         registry.set_current(name, version, before)
     return published
+
+
+def revise(
+    dictionary: Dictionary,
+    features: FeatureTable,
+    extras: Mapping[str, bytes],
+    registry: Registry,
+    before: int | None,
+) -> Published:
+    """Publishes a dictionary with more known about it, and makes that current.
+
+    Weights, panel and ids stay: each feature goes on the one of its own id for sure.
+
+    Args:
+        dictionary: as read from a registry.
+        features: what is known about each feature now.
+        extras: contents of files that may be absent, by name.
+        registry: where it goes.
+        before: the version that is current there, and must be still; None for none.
+
+    Raises:
+        DictionaryExistsError: just this is there already.
+        StaleWriteError: somebody else moved the current version meanwhile.
+    """
+    n_features = dictionary.sae.n_features
+    with tempfile.TemporaryDirectory() as scratch:
+        staged = Path(scratch) / "staged"
+        write_dictionary(
+            staged,
+            name=dictionary.name,
+            identity=replace(dictionary.identity, ancestor=dictionary.content_id),
+            sae=dictionary.sae,
+            features=replace(
+                features,
+                ancestor=np.arange(n_features, dtype=np.int32),
+                ancestor_confidence=np.ones(n_features, np.float32),
+            ),
+            panel=dictionary.panel,
+            extras=extras,
+        )
+        ref = registry.publish(staged)
+    registry.set_current(*parse_pinned(ref), before)
+    return Published(ref, True)
 
 
 def _current(registry: Registry, name: str) -> Dictionary | None:

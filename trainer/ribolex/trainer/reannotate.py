@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ribolex.dictionary import Dictionary, FeatureTable, Sae, write_dictionary
+from ribolex.dictionary import Dictionary, FeatureTable, Sae
 from ribolex.dictionary.artefact import CARD_FILE
 from ribolex.errors import IncompatibleDictionaryError, InvalidRequestError
 from ribolex.lm import LanguageModel
-from ribolex.registry import Registry, parse_pinned
+from ribolex.registry import Registry
 from ribolex.trainer.annotation import Controls, Note, annotate, fold_missing
 from ribolex.trainer.annotation.endpoint import Endpoint
 from ribolex.trainer.annotation.report import with_section
@@ -23,7 +23,7 @@ from ribolex.trainer.corpus import choose, read_corpus
 from ribolex.trainer.evaluation import RANDOM_DECODER, Sample
 from ribolex.trainer.evaluation.controls import ControlFits, Samples
 from ribolex.trainer.evaluation.sample import collect
-from ribolex.trainer.publish import Published
+from ribolex.trainer.publish import Published, revise
 
 FOLDS_FILE = "folds.sqlite"
 """Structures predicted before, in the work folder."""
@@ -83,15 +83,17 @@ def reannotate(
             dictionary.ref, "lm_digest", dictionary.identity.lm_digest, lm.digest
         )
     with tempfile.TemporaryDirectory() as scratch:
-        folder = workdir or Path(scratch) / "work"
+        folder = workdir or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
         before = registry.current(dictionary.name)
         features = _describe(dictionary, lm, plan, folder, note)
-        staged = Path(scratch) / "staged"
-        _write(staged, dictionary, features)
-        ref = registry.publish(staged)
-    registry.set_current(*parse_pinned(ref), before)
-    return Published(ref, True)
+    # What indexes were weighed with stays.
+    features = replace(features, idf=dictionary.features.idf)
+    extras = dict(dictionary.extras)
+    if CARD_FILE in extras:
+        card = with_section(extras[CARD_FILE].decode(), features)
+        extras[CARD_FILE] = card.encode()
+    return revise(dictionary, features, extras, registry, before)
 
 
 def _describe(
@@ -136,26 +138,3 @@ def _random(
         dictionary, sample, samples, folder, plan.control_rows, device=plan.device
     )
     return fits.random_decoder(partial(note, "random fit")).sae
-
-
-def _write(path: Path, old: Dictionary, features: FeatureTable) -> None:
-    """Stages the dictionary with its new evidence; its lineage is itself."""
-    n = old.sae.n_features
-    features = replace(
-        features,
-        idf=old.features.idf,  # what indexes were weighed with
-        ancestor=np.arange(n, dtype=np.int32),
-        ancestor_confidence=np.ones(n, np.float32),
-    )
-    extras = dict(old.extras)
-    if CARD_FILE in extras:
-        extras[CARD_FILE] = with_section(extras[CARD_FILE].decode(), features).encode()
-    write_dictionary(
-        path,
-        name=old.name,
-        identity=replace(old.identity, ancestor=old.content_id),
-        sae=old.sae,
-        features=features,
-        panel=old.panel,
-        extras=extras,
-    )
