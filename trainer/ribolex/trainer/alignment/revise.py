@@ -6,7 +6,7 @@ The weights, the panel and the ids stay. Knows nothing of how the model was lear
 from ribolex.dictionary import AlignmentModel, Dictionary
 from ribolex.dictionary.artefact import ALIGNMENT_FILE
 from ribolex.registry import Registry
-from ribolex.trainer.publish import Published
+from ribolex.trainer.publish import Published, revise
 
 
 def add_alignment(
