@@ -107,7 +107,7 @@ def write_features(path: Path, features: FeatureTable) -> None:
     columns[_EVIDENCE] = features.evidence.to_arrow()
     if features.profiles is not None:
         columns |= features.profiles.to_arrow()
-    basis = json.dumps(dict(features.basis), sort_keys=True)
+    basis = json.dumps(dict(features.basis))
     table = pa.table(columns).replace_schema_metadata({_BASIS: basis.encode()})
     pq.write_table(table, path, compression="zstd", compression_level=9)
 
