@@ -116,7 +116,9 @@ def _passes(table: FeatureTable, asked: Selection) -> Bool[np.ndarray, " n_featu
         return out
     if table.profiles is None:
         field = "shape" if asked.shape else "without_composition_only"
-        raise InvalidRequestError(field, "was not measured of this dictionary")
+        raise InvalidRequestError(
+            field, "was not measured of this dictionary, expected nothing"
+        )
     if asked.shape:
         if asked.shape not in SHAPES:
             raise InvalidRequestError(
