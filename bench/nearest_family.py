@@ -1,10 +1,10 @@
 """How often an RNA's nearest neighbour is of its family: codes against k-mers.
 
 Every RNA of the bundled sample whose family has another member is a query against all
-others, by the cosine that search uses (pooled codes, exact) and by the cosine of k-mer
-counts. Families that the language model and the dictionary were trained on are told
-apart from families that neither ever saw. Figures are averaged over families, so that
-large families do not decide.
+others, by the likeness that a fast search uses (pooled codes, exact) and by the cosine
+of k-mer counts. Families that the language model and the dictionary were trained on
+are told apart from families that neither ever saw. Figures are averaged over families,
+so that large families do not decide.
 
     python bench/nearest_family.py [--model PATH] [--dictionaries PATH] [--name NAME]
 """
@@ -23,6 +23,7 @@ from ribolex.dictionary import Codes, Dictionary
 from ribolex.lm import LanguageModel, load_lm
 from ribolex.registry import FolderRegistry
 from ribolex.rna import Rna, read_rnas
+from ribolex.server.index.forward import ForwardStore
 from ribolex.server.index.measure import SearchMeasure
 
 CHUNK = 256
@@ -32,8 +33,9 @@ VARIANTS = {
     "strongest 4": SearchMeasure(keep_strongest=4),
     "strongest 8": SearchMeasure(keep_strongest=8),
     "idf": SearchMeasure(idf_power=1.0),
-    "mean": SearchMeasure(pooling="mean"),
-    "count": SearchMeasure(pooling="count"),
+    "max": SearchMeasure(pooling="max"),
+    "cosine": SearchMeasure(likeness="cosine"),
+    "max, idf^0.5, cosine": SearchMeasure("max", idf_power=0.5, likeness="cosine"),
 }
 
 
@@ -56,16 +58,20 @@ def encode(
     return out
 
 
-def search_vectors(
+def nearest_by_codes(
     codes: Sequence[Codes], dictionary: Dictionary, measure: SearchMeasure
-) -> sparse.csr_matrix:
-    """Returns one L2-normalised row an RNA, as search compares them."""
+) -> np.ndarray:
+    """Returns the index of each RNA's nearest other one, as search compares them."""
     rows = [measure.weigh(measure.pool(c), dictionary.features.idf) for c in codes]
-    indptr = np.cumsum([0, *(len(row.features) for row in rows)])
-    data = np.concatenate([row.weights for row in rows])
-    indices = np.concatenate([row.features for row in rows]).astype(np.int64)
-    shape = (len(rows), dictionary.sae.n_features)
-    return sparse.csr_matrix((data, indices, indptr), shape)
+    store = ForwardStore(dictionary.sae.n_features, measure.likeness)
+    for i, row in enumerate(rows):
+        store.put(i, row)
+    everything, out = np.arange(len(rows)), []
+    for i, row in enumerate(rows):
+        scores = store.score(row, everything)
+        scores[i] = -1
+        out.append(scores.argmax())
+    return np.array(out)
 
 
 def kmer_vectors(rnas: Sequence[Rna], k: int) -> sparse.csr_matrix:
@@ -85,7 +91,7 @@ def kmer_vectors(rnas: Sequence[Rna], k: int) -> sparse.csr_matrix:
     return sparse.diags(1 / np.maximum(norms, 1e-9)) @ counts
 
 
-def nearest(vectors: sparse.csr_matrix) -> np.ndarray:
+def nearest_by_cosine(vectors: sparse.csr_matrix) -> np.ndarray:
     """Returns the index of each row's nearest other row."""
     transposed, out = vectors.T.tocsr(), []
     for start in range(0, vectors.shape[0], BLOCK):
@@ -125,16 +131,16 @@ def main() -> None:
     is_new = has_kin & ~np.isin(families, list(trained))
     groups = {"all": has_kin, "trained": has_kin & ~is_new, "never seen": is_new}
     codes = encode(lm, dictionary, rnas)
-    spaces = {
-        f"codes: {variant}": search_vectors(codes, dictionary, measure)
+    neighbours = {
+        f"codes: {variant}": nearest_by_codes(codes, dictionary, measure)
         for variant, measure in VARIANTS.items()
     }
-    spaces |= {f"{k}-mers": kmer_vectors(rnas, k) for k in (4, 6)}
+    for k in (4, 6):
+        neighbours[f"{k}-mers"] = nearest_by_cosine(kmer_vectors(rnas, k))
     print(f"{lm.name}, {dictionary.ref}, {len(rnas)} RNAs; mean over families")
     print(f"{'':28}" + "".join(f"{group:>12}" for group in groups))
     figures = {}
-    for space, vectors in spaces.items():
-        found = nearest(vectors)
+    for space, found in neighbours.items():
         rates = {g: family_rate(found, families, rows) for g, rows in groups.items()}
         figures |= {f"{space}, {group}": round(x, 4) for group, x in rates.items()}
         print(f"{space:28}" + "".join(f"{rate:12.3f}" for rate in rates.values()))

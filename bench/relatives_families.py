@@ -33,23 +33,23 @@ from ribolex.trainer.pretraining.evaluation import random_twin
 WORDS = (4, 5, 6, 7)
 DIAGONALS = [(k, power) for k in (4, 5) for power in (1.0, 2.0)]
 TWIN = "random twin"
-DEFAULT = SearchMeasure()
-COUNT = SearchMeasure("count")
+MAX = SearchMeasure("max", idf_power=0.5)
+COUNT = SearchMeasure("count", idf_power=0.5)
 POOLED: list[tuple[str, SearchMeasure, codes.Likeness]] = [
-    ("max, log1p, idf^0.5, all 16 (default)", DEFAULT, "cosine"),
-    ("weighted Jaccard", DEFAULT, "weighted Jaccard"),
-    ("containment", DEFAULT, "containment"),
-    ("idf^0", replace(DEFAULT, idf_power=0.0), "cosine"),
-    ("idf^1", replace(DEFAULT, idf_power=1.0), "cosine"),
-    ("idf^1.5", replace(DEFAULT, idf_power=1.5), "cosine"),
-    ("idf^2", replace(DEFAULT, idf_power=2.0), "cosine"),
-    ("sqrt", replace(DEFAULT, damping="sqrt"), "cosine"),
-    ("undamped", replace(DEFAULT, damping="none"), "cosine"),
-    ("best 4", replace(DEFAULT, keep_strongest=4), "cosine"),
-    ("best 8", replace(DEFAULT, keep_strongest=8), "cosine"),
-    ("mean", replace(DEFAULT, pooling="mean"), "cosine"),
-    ("mean, undamped", replace(DEFAULT, pooling="mean", damping="none"), "cosine"),
-    ("mean, sqrt", replace(DEFAULT, pooling="mean", damping="sqrt"), "cosine"),
+    ("max, log1p, idf^0.5, all 16", MAX, "cosine"),
+    ("weighted Jaccard", MAX, "weighted Jaccard"),
+    ("containment", MAX, "containment"),
+    ("idf^0", replace(MAX, idf_power=0.0), "cosine"),
+    ("idf^1", replace(MAX, idf_power=1.0), "cosine"),
+    ("idf^1.5", replace(MAX, idf_power=1.5), "cosine"),
+    ("idf^2", replace(MAX, idf_power=2.0), "cosine"),
+    ("sqrt", replace(MAX, damping="sqrt"), "cosine"),
+    ("undamped", replace(MAX, damping="none"), "cosine"),
+    ("best 4", replace(MAX, keep_strongest=4), "cosine"),
+    ("best 8", replace(MAX, keep_strongest=8), "cosine"),
+    ("mean", replace(MAX, pooling="mean"), "cosine"),
+    ("mean, undamped", replace(MAX, pooling="mean", damping="none"), "cosine"),
+    ("mean, sqrt", replace(MAX, pooling="mean", damping="sqrt"), "cosine"),
     ("mean, sqrt, idf^1", SearchMeasure("mean", None, "sqrt", 1.0), "cosine"),
     ("count", COUNT, "cosine"),
     ("count, sqrt", replace(COUNT, damping="sqrt"), "cosine"),
@@ -59,9 +59,9 @@ POOLED: list[tuple[str, SearchMeasure, codes.Likeness]] = [
         replace(COUNT, idf_power=1.0),
         "weighted Jaccard",
     ),
-    ("idf^1, weighted Jaccard", replace(DEFAULT, idf_power=1.0), "weighted Jaccard"),
+    ("idf^1, weighted Jaccard", replace(MAX, idf_power=1.0), "weighted Jaccard"),
     ("count, weighted Jaccard", COUNT, "weighted Jaccard"),
-    ("count, idf^0, weighted Jaccard", replace(COUNT, idf_power=0), "weighted Jaccard"),
+    ("count, idf^0, weighted Jaccard (default)", SearchMeasure(), "weighted Jaccard"),
     (
         "count, sqrt, weighted Jaccard",
         replace(COUNT, damping="sqrt"),

@@ -21,13 +21,13 @@ from pathlib import Path
 
 import grpc
 import numpy as np
-from scipy import sparse
 
 import ribolex_bundle
 from ribolex.dictionary import Dictionary, SequenceCode
 from ribolex.registry import open_registry
 from ribolex.rna import Rna, read_rnas
 from ribolex.server.convert.codes import decode_codes
+from ribolex.server.index.forward import ForwardStore
 from ribolex.server.index.measure import SearchMeasure
 from ribolex.server.index.records import PooledCode
 from ribolex.v1 import codes_pb2, collection_pb2, encoder_pb2
@@ -36,6 +36,7 @@ from ribolex.v1.encoder_pb2_grpc import EncoderServiceStub
 
 BATCH = 64
 N_QUERIES = 200
+FAST = collection_pb2.SENSITIVITY_FAST
 COLLECTION = "bench"
 
 
@@ -67,7 +68,8 @@ def encode(
     requests = (
         encoder_pb2.EncodeStreamRequest(
             request=encoder_pb2.EncodeRequest(
-                sequences=[rna.sequence for rna in rnas[start : start + BATCH]]
+                sequences=[rna.sequence for rna in rnas[start : start + BATCH]],
+                options=encoder_pb2.EncodeOptions(pooling=codes_pb2.POOLING_COUNT),
             )
         )
         for start in range(0, len(rnas), BATCH)
@@ -115,21 +117,15 @@ def exact(
 ) -> list[list[float]]:
     """Gives, for each query, its score with every RNA; 0 with itself."""
     measure, rows = SearchMeasure(), []
-    for features, values in codes:
+    store = ForwardStore(dictionary.sae.n_features, measure.likeness)
+    for i, (features, values) in enumerate(codes):
         pooled = PooledCode(features, values, values)
         rows.append(measure.weigh(pooled, dictionary.features.idf))
-    indptr = np.cumsum([0, *(len(row.features) for row in rows)])
-    matrix = sparse.csr_matrix(
-        (
-            np.concatenate([row.weights for row in rows]),
-            np.concatenate([row.features for row in rows]).astype(np.int64),
-            indptr,
-        ),
-        shape=(len(rows), dictionary.sae.n_features),
-    )
-    scores = (matrix[list(queries)] @ matrix.T).toarray()
-    scores[np.arange(len(queries)), list(queries)] = 0
-    return [list(row) for row in scores]
+        store.put(i, rows[-1])
+    scores = [store.score(rows[query], np.arange(len(rows))) for query in queries]
+    for query, row in zip(queries, scores, strict=True):
+        row[query] = 0
+    return [row.tolist() for row in scores]
 
 
 def recall(found: list[list[int]], scores: list[list[float]]) -> float:
@@ -170,7 +166,7 @@ def main() -> None:
                 collections,
                 [
                     collection_pb2.SearchSimilarRequest(
-                        collection=COLLECTION, rna=str(i)
+                        collection=COLLECTION, rna=str(i), sensitivity=FAST
                     )
                     for i in picked
                 ],
@@ -179,7 +175,9 @@ def main() -> None:
                 collections,
                 [
                     collection_pb2.SearchSimilarRequest(
-                        collection=COLLECTION, sequence=rnas[i].sequence
+                        collection=COLLECTION,
+                        sequence=rnas[i].sequence,
+                        sensitivity=FAST,
                     )
                     for i in picked
                 ],

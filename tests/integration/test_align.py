@@ -155,7 +155,7 @@ def test_pages_of_alignments_are_the_whole_answer(
 
 
 def test_a_code_has_nothing_to_align(client: Client) -> None:
-    code = client.encode([TRNA]).sequence_codes
+    code = client.encode([TRNA], pooling="count").sequence_codes
     assert client.search("c", code=code).sensitivity == "fast"
     with pytest.raises(rc.InvalidRequestError, match="nothing to align"):
         client.search("c", code=code, sensitivity="sensitive")

@@ -237,7 +237,7 @@ def test_add_stores_the_others_beside_a_refused_rna(
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        (["--pooling", "mean"], "is pooled by max, not mean"),
+        (["--pooling", "mean"], "is pooled by count, not mean"),
         (["--dictionary", "tiny@2"], "is indexed under tiny@1, not tiny@2"),
     ],
 )

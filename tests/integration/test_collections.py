@@ -69,7 +69,7 @@ def test_a_collection_is_made_listed_and_deleted(stubs: Stubs, name: str) -> Non
     service = stubs.collections
     made = service.GetCollection(pb.GetCollectionRequest(name=name)).collection
     assert (made.dictionary.name, made.dictionary.version) == ("tiny", 1)
-    assert (made.n_rnas, made.pooling) == (0, codes.POOLING_MAX)
+    assert (made.n_rnas, made.pooling) == (0, codes.POOLING_COUNT)
     assert made.created_at_s > 1.7e9
     listed = service.ListCollections(pb.ListCollectionsRequest()).collections
     assert made in listed
@@ -198,7 +198,10 @@ def test_a_stored_rna_comes_back_with_the_codes_of_encode(
     assert dict(found.rna.metadata) == {"k": "v"}
     (result,) = stubs.encoder.Encode(
         encoder_pb2.EncodeRequest(
-            sequences=["GGGAAAUCCC"], options=encoder_pb2.EncodeOptions(levels=levels)
+            sequences=["GGGAAAUCCC"],
+            options=encoder_pb2.EncodeOptions(
+                levels=levels, pooling=codes.POOLING_COUNT
+            ),
         )
     ).results
     assert found.fvu == pytest.approx(result.encoded.fvu)

@@ -95,7 +95,7 @@ def _choose(sample: list[records.Rna]) -> Iterable[tuple[str, records.Rna]]:
 
 
 class _Weighted(NamedTuple):
-    """A feature of an RNA, and what it weighs in search."""
+    """A feature of an RNA, and how telling it is."""
 
     weight: float
     feature: records.Feature
@@ -109,10 +109,13 @@ class _Cards:
         self._known: dict[int, records.Feature] = {}
 
     def strongest(self, code: records.StoredRna) -> list[_Weighted]:
-        """Returns an RNA's features, the one that weighs most in search first."""
-        if code.sequence_code is None:
+        """Returns an RNA's features, those that are strong and rare first."""
+        codes = code.nucleotide_codes
+        if codes is None:
             return []
-        indices, values = code.sequence_code.row(0)
+        indices, places = np.unique(codes.indices, return_inverse=True)
+        values = np.zeros(len(indices), np.float32)
+        np.maximum.at(values, places, codes.values)
         new = [int(i) for i in indices if int(i) not in self._known]
         with ThreadPoolExecutor(8) as pool:
             for card in pool.map(self._ask, new):

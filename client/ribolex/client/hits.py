@@ -95,7 +95,7 @@ class Hit:
 
     rna: Rna
     score: float
-    """Of the alignment; or, of a fast search, cosine of the codes, 0 to 1."""
+    """Of the alignment; or, of a fast search, likeness of the codes, 0 to 1."""
     shared_features: tuple[SharedFeature, ...]
     """Largest contribution first."""
     n_shared_features: int

@@ -81,7 +81,8 @@ class SearchCalls(Connection):
             collection: its name.
             sequence: compare with these letters; or
             rna: with this RNA of the collection, which is not its own hit; or
-            code: with this sequence code [1, feature], pooled as the collection's.
+            code: with this sequence code [1, feature], pooled as the collection's
+                (`encode` pools by max if not told: pooling="count" for most).
             top_k: most hits, 1 to 1000.
             max_shared_features: most features to list for each hit.
             degap: whether gaps are taken out of the letters first.

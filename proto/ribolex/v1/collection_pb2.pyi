@@ -624,7 +624,8 @@ class SearchSimilarRequest(_message.Message):
     @_builtins.property
     def code(self) -> _codes_pb2.Codes:
         """A sequence code [1, n_features] of the collection's dictionary, pooled as
-        the collection says. Of another width: FAILED_PRECONDITION.
+        the collection says. Of another width: FAILED_PRECONDITION; values that are
+        no whole numbers in a collection of counts: INVALID_ARGUMENT.
         """
 
     @_builtins.property
@@ -902,8 +903,10 @@ class Hit(_message.Message):
     OTHER_CONTRIBUTION_FIELD_NUMBER: _builtins.int
     ALIGNMENT_FIELD_NUMBER: _builtins.int
     score: _builtins.float
-    """With SENSITIVITY_FAST the cosine of the two weighted codes, 0 .. 1, computed
-    exactly. Else the score of the alignment, > 0.
+    """With SENSITIVITY_FAST the likeness of the two weighted codes, 0 .. 1, computed
+    exactly: the sum over all features of the smaller weight over the sum of the
+    larger one. Collections made when it was the cosine keep that. Else the score of
+    the alignment, > 0.
     """
     n_shared_features: _builtins.int
     """How many features add to it in all."""

@@ -1,5 +1,6 @@
 """Search in one collection: exact scores, honest explanations, the truth on disk."""
 
+import json
 import sqlite3
 from pathlib import Path
 
@@ -10,10 +11,15 @@ from hypothesis import strategies as st
 from tests.unit.server.conftest import MakeCollection, RandomCodes, encoded
 
 from ribolex.dictionary import Codes, Dictionary, pool, weigh
-from ribolex.errors import IncompatibleDictionaryError, NotReadyError, RnaNotFoundError
-from ribolex.server.index.collection import Collection, Query
+from ribolex.errors import (
+    IncompatibleDictionaryError,
+    InvalidRequestError,
+    NotReadyError,
+    RnaNotFoundError,
+)
+from ribolex.server.index.collection import RECORDS, Collection, Query
 from ribolex.server.index.facts import Facts
-from ribolex.server.index.forward import ForwardStore, WeightedCode
+from ribolex.server.index.forward import ForwardStore, Likeness, WeightedCode
 from ribolex.server.index.hits import Firing, Hit
 from ribolex.server.index.measure import SearchMeasure
 from ribolex.server.index.projection import Projection
@@ -22,9 +28,11 @@ from ribolex.server.index.search import Search
 
 MEASURES = [
     SearchMeasure(),
-    SearchMeasure(pooling="mean", damping="sqrt", idf_power=0.5),
+    SearchMeasure(pooling="mean", damping="sqrt", idf_power=0.5, likeness="cosine"),
     SearchMeasure(pooling="count", keep_strongest=2, damping="none"),
 ]
+OLD = SearchMeasure("max", idf_power=0.5, likeness="cosine")
+"""What collections were made with before there was another likeness."""
 
 
 def find(
@@ -37,23 +45,36 @@ def query_of(collection: Collection, codes: Codes, fvu: float) -> Query:
     return collection.query_of("A" * len(codes), codes, fvu)
 
 
-def dense(codes: Codes, dictionary: Dictionary) -> np.ndarray:
-    """The search vector by the default measure, the simple way."""
+def dense(codes: Codes, measure: SearchMeasure, dictionary: Dictionary) -> np.ndarray:
+    """The search vector, the simple way."""
     vector = np.zeros(codes.n_features)
-    code = weigh(pool(codes, "max"), np.sqrt(dictionary.features.idf), "log1p")
+    idf = dictionary.features.idf**measure.idf_power
+    code = weigh(pool(codes, measure.pooling), idf, measure.damping)
     vector[code.indices] = code.values
     return vector
 
 
-def test_hits_are_the_exact_nearest_by_cosine(
-    make_collection: MakeCollection, random_codes: RandomCodes, dictionary: Dictionary
+def likeness(kind: str, one: np.ndarray, other: np.ndarray) -> float:
+    if kind == "cosine":
+        return float(one @ other)
+    larger = np.maximum(one, other).sum()
+    return float(np.minimum(one, other).sum() / larger) if larger else 0.0
+
+
+@pytest.mark.parametrize("measure", [SearchMeasure(), OLD], ids=["now", "before"])
+def test_hits_are_the_exact_nearest(
+    make_collection: MakeCollection,
+    random_codes: RandomCodes,
+    dictionary: Dictionary,
+    measure: SearchMeasure,
 ) -> None:
-    collection = make_collection()
+    collection = make_collection(measure)
     rnas = {f"rna{i:03}": random_codes(3 + i % 9) for i in range(400)}
     collection.upsert([encoded(name, codes) for name, codes in rnas.items()])
-    matrix = np.stack([dense(codes, dictionary) for codes in rnas.values()])
+    rows = [dense(codes, measure, dictionary) for codes in rnas.values()]
     for name in list(rnas)[:20]:
-        scores = matrix @ dense(rnas[name], dictionary)
+        query = dense(rnas[name], measure, dictionary)
+        scores = np.array([likeness(measure.likeness, query, row) for row in rows])
         order = [i for i in np.argsort(-scores) if list(rnas)[i] != name][:10]
         hits = find(collection, collection.query_like(name), 10, 3)
         assert [hit.score for hit in hits] == pytest.approx(scores[order], abs=1e-6)
@@ -106,14 +127,47 @@ def test_a_pooled_code_finds_what_its_sequence_finds(
     collection = make_collection()
     collection.upsert([encoded(f"r{i}", random_codes(8)) for i in range(30)])
     codes = random_codes(8)
-    features, values = pool(codes, "max")
-    by_code = Query(PooledCode(features, values, values), None)
+    features, values = pool(codes, "count")
+    by_code = collection.query_of_code(PooledCode(features, values, values))
     by_sequence = query_of(collection, codes, 0.5)
     with_it, without = (
         find(collection, query, 5, 3) for query in (by_sequence, by_code)
     )
     assert [hit.score for hit in without] == [hit.score for hit in with_it]
     assert all(not len(each.query_positions) for hit in without for each in hit.shared)
+
+
+def test_a_code_that_holds_no_counts_is_refused(
+    make_collection: MakeCollection, random_codes: RandomCodes
+) -> None:
+    features, values = pool(random_codes(8), "max")
+    code = PooledCode(features, values, values)
+    with pytest.raises(InvalidRequestError, match="no counts"):
+        make_collection().query_of_code(code)
+    assert make_collection(OLD, "old").query_of_code(code).pooled is code
+
+
+def test_a_collection_keeps_the_measure_of_its_day(
+    tmp_path: Path,
+    make_collection: MakeCollection,
+    random_codes: RandomCodes,
+    dictionary: Dictionary,
+) -> None:
+    """Facts on disk without a likeness are of a collection compared by cosine."""
+    collection = make_collection(OLD)
+    collection.upsert([encoded(f"r{i}", random_codes(8)) for i in range(30)])
+    before = find(collection, collection.query_like("r3"), 10, 0)
+    facts = collection.facts.to_json()
+    del facts["measure"]["likeness"]
+    collection.close()
+    with sqlite3.connect(tmp_path / "c" / RECORDS) as file:
+        file.execute("UPDATE facts SET json = ?", (json.dumps(facts),))
+    again = Collection(tmp_path / "c")
+    again.load(dictionary)
+    assert again.facts.measure == OLD
+    after = find(again, again.query_like("r3"), 10, 0)
+    assert [hit.rna for hit in after] == [hit.rna for hit in before]
+    again.close()
 
 
 def test_equal_scores_come_by_name_and_the_query_is_no_hit(
@@ -240,25 +294,38 @@ ROWS = st.dictionaries(st.integers(0, 19), st.floats(0.125, 1, width=32), max_si
 
 
 @settings(max_examples=60)
-@given(st.lists(st.tuples(st.integers(0, 12), ROWS), max_size=60), ROWS)
+@given(
+    st.lists(st.tuples(st.integers(0, 12), ROWS), max_size=60),
+    ROWS,
+    st.sampled_from(["cosine", "jaccard"]),
+)
 def test_the_forward_store_scores_what_was_put_last(
-    puts: list[tuple[int, dict[int, float]]], query: dict[int, float]
+    puts: list[tuple[int, dict[int, float]]], query: dict[int, float], kind: Likeness
 ) -> None:
-    """Also across replacements, gaps and growth."""
-    store, truth = ForwardStore(20, room=16), {}
+    """Also across replacements, gaps and growth; parts sum to the score."""
+    store, truth = ForwardStore(20, kind, room=16), {}
     for rna_id, row in puts:
         store.put(rna_id, _weighted(row))
         truth[rna_id] = row
     ids = np.array(sorted(truth), np.int64)
     scores = store.score(_weighted(query), ids)
-    expected = [
-        sum(w * query.get(f, 0.0) for f, w in truth[i].items()) for i in sorted(truth)
-    ]
+    mine = _dense(query)
+    expected = [likeness(kind, mine, _dense(truth[i])) for i in sorted(truth)]
     assert scores == pytest.approx(expected, abs=1e-5)
+    for rna_id, score in zip(ids.tolist(), scores, strict=True):
+        features, parts = store.parts(_weighted(query), rna_id)
+        assert parts.sum() == pytest.approx(score, abs=1e-9)
+        assert set(features.tolist()) == set(query) & set(truth[rna_id])
     for rna_id, row in truth.items():
         assert store.row(rna_id).features.tolist() == sorted(row)
     peaks = sorted((row[3] for row in truth.values() if 3 in row), reverse=True)
     assert [each.peak for each in store.strongest(3, 99)] == pytest.approx(peaks)
+
+
+def _dense(row: dict[int, float]) -> np.ndarray:
+    vector = np.zeros(20)
+    vector[list(row)] = list(row.values())
+    return vector
 
 
 def _weighted(row: dict[int, float]) -> WeightedCode:
@@ -267,7 +334,8 @@ def _weighted(row: dict[int, float]) -> WeightedCode:
     return WeightedCode(features, weights, weights)
 
 
-def test_candidates_hold_the_true_nearest() -> None:
+@pytest.mark.parametrize("kind", ["cosine", "jaccard"])
+def test_candidates_hold_the_true_nearest(kind: Likeness) -> None:
     """Recall of the ten best of 3,000 among 256; ten kin share 40 of 64 features."""
     random = np.random.default_rng(3)
     popularity = 1 / np.arange(1, 2049) ** 0.7
@@ -278,10 +346,12 @@ def test_candidates_hold_the_true_nearest() -> None:
             kin = random.choice(2048, 64, replace=False, p=popularity)
         own = random.choice(2048, 24, replace=False, p=popularity)
         features = np.unique([*random.permutation(kin)[:40], *own]).astype(np.uint32)
-        weights = random.lognormal(size=len(features)).astype(np.float32)
+        counts = random.geometric(0.4, size=len(features))
+        weights = np.log1p(counts).astype(np.float32)
         weights /= np.linalg.norm(weights)
         codes.append(WeightedCode(features, weights, weights))
-    projection, forward = Projection(2048), ForwardStore(2048)
+    common = None if kind == "cosine" else (popularity**2).astype(np.float32)
+    projection, forward = Projection(2048, common), ForwardStore(2048, kind)
     projection.put(range(1, 3001), codes)
     for i, code in enumerate(codes, start=1):
         forward.put(i, code)

@@ -189,6 +189,18 @@ class Collection:
         """Returns the query for an RNA from outside."""
         return Query(self.facts.measure.pool(codes), codes, sequence, fvu=fvu)
 
+    def query_of_code(self, pooled: PooledCode) -> Query:
+        """Returns the query for a pooled code from outside.
+
+        Raises:
+            InvalidRequestError: it cannot be pooled as the collection says.
+        """
+        if self.facts.measure.pooling == "count" and np.any(pooled.values % 1):
+            raise InvalidRequestError(
+                "code", "values that are no counts, expected a code pooled by count"
+            )
+        return Query(pooled, None)
+
     def query_like(self, name: str) -> Query:
         """Returns the query for a stored RNA, which will not find itself.
 

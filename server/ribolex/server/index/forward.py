@@ -4,10 +4,15 @@ Exact scores and explanations come from here. Knows ids and numbers only; nothin
 names, disks, or how a code was weighed.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt32
+from numba import njit
+
+Likeness = Literal["cosine", "jaccard"]
+"""Dot product of weights of length 1; or sum of the smaller weights of each feature
+over the sum of the larger ones (Ruzicka 1958)."""
 
 _FIRST_ROOM = 1024
 
@@ -23,6 +28,13 @@ class WeightedCode(NamedTuple):
     """The largest value over the nucleotides."""
 
 
+class Parts(NamedTuple):
+    """What each shared feature adds to a score, the largest first."""
+
+    features: UInt32[np.ndarray, " feature"]
+    contributions: Float64[np.ndarray, " feature"]
+
+
 class Strongest(NamedTuple):
     """An RNA in which a feature fires, and how strongly at most."""
 
@@ -36,8 +48,10 @@ class ForwardStore:
     A replaced row leaves a gap; when half of the room is gaps they are closed.
     """
 
-    def __init__(self, n_features: int, room: int = _FIRST_ROOM) -> None:
-        self._n_features = n_features
+    def __init__(
+        self, n_features: int, likeness: Likeness, room: int = _FIRST_ROOM
+    ) -> None:
+        self._n_features, self._likeness = n_features, likeness
         self._features = np.empty(room, np.uint32)
         self._weights = np.empty(room, np.float32)
         self._peaks = np.empty(room, np.float32)
@@ -66,14 +80,37 @@ class ForwardStore:
     def score(
         self, query: WeightedCode, rna_ids: Int64[np.ndarray, " rna"]
     ) -> Float64[np.ndarray, " rna"]:
-        """Returns the exact dot product of the query with each row."""
+        """Returns the exact likeness of the query and each row, 0 to 1."""
         dense = np.zeros(self._n_features, np.float64)
         dense[query.features] = query.weights
-        lengths = self._length[rna_ids]
-        places = _ranges(self._start[rna_ids], lengths)
-        products = dense[self._features[places]] * self._weights[places]
-        owners = np.repeat(np.arange(len(rna_ids)), lengths)
-        return np.bincount(owners, products, minlength=len(rna_ids))
+        scores: Float64[np.ndarray, " rna"] = _score(
+            dense,
+            self._features,
+            self._weights,
+            self._start[rna_ids],
+            self._length[rna_ids],
+            dense.sum() if self._likeness == "jaccard" else 0.0,
+        )
+        return scores
+
+    def parts(self, query: WeightedCode, rna_id: int) -> Parts:
+        """Returns what makes the likeness of a query and a row; they sum to it."""
+        target = self.row(rna_id)
+        features, here, there = np.intersect1d(
+            query.features, target.features, assume_unique=True, return_indices=True
+        )
+        ours = query.weights[here].astype(np.float64)
+        theirs = target.weights[there].astype(np.float64)
+        if self._likeness == "cosine":
+            parts = ours * theirs
+        else:
+            parts = np.minimum(ours, theirs)
+            both = float(query.weights.sum(dtype=np.float64))
+            both += float(target.weights.sum(dtype=np.float64))
+            # Of a pair the smaller and the larger are as much as both.
+            parts /= max(both - float(parts.sum()), 1e-30)
+        order = np.lexsort((features, -parts))
+        return Parts(features[order], parts[order])
 
     def strongest(self, feature: int, limit: int) -> list[Strongest]:
         """Returns the rows with the largest peaks of a feature, largest first.
@@ -115,6 +152,34 @@ class ForwardStore:
         self._weights[: self._end] = self._weights[places]
         self._peaks[: self._end] = self._peaks[places]
         self._start[rna_ids] = np.cumsum(lengths) - lengths
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _score(
+    query: Float64[np.ndarray, " n_features"],
+    features: UInt32[np.ndarray, " entry"],
+    weights: Float32[np.ndarray, " entry"],
+    starts: Int64[np.ndarray, " row"],
+    lengths: Int64[np.ndarray, " row"],
+    own: float,
+) -> Float64[np.ndarray, " row"]:
+    """Returns the Jaccard index of a query, whose sum is `own`, and each row.
+
+    Where `own` is 0, the dot product.
+    """
+    scores = np.zeros(len(starts))
+    for row in range(len(starts)):
+        shared, both = 0.0, own
+        for entry in range(starts[row], starts[row] + lengths[row]):
+            ours, theirs = query[features[entry]], np.float64(weights[entry])
+            if own == 0.0:
+                shared += ours * theirs
+            else:
+                shared += ours if ours < theirs else theirs
+                both += theirs
+        if shared > 0.0:
+            scores[row] = shared if own == 0.0 else shared / (both - shared)
+    return scores
 
 
 def _ranges(

@@ -44,7 +44,7 @@ class Hit:
 
     rna: Rna
     score: float
-    """Of the alignment; without one cosine, 0 to 1, exact."""
+    """Of the alignment; without one the likeness of the codes, 0 to 1, exact."""
     shared: list[SharedFeature]
     """Largest contribution first; not more than were asked for."""
     n_shared: int

@@ -19,7 +19,7 @@ from ribolex.dictionary import (
     pool,
     weigh,
 )
-from ribolex.server.index.forward import WeightedCode
+from ribolex.server.index.forward import Likeness, WeightedCode
 from ribolex.server.index.records import PooledCode
 
 
@@ -27,12 +27,13 @@ from ribolex.server.index.records import PooledCode
 class SearchMeasure:
     """What a collection compares; frozen with it when it is made."""
 
-    pooling: Pooling = "max"
+    pooling: Pooling = "count"
     keep_strongest: int | None = None
     """Features of each nucleotide that count, the strongest; None for all."""
     damping: Damping = "log1p"
-    idf_power: float = 0.5
+    idf_power: float = 0.0
     """What the dictionary's idf is raised to; 0 leaves features unweighted."""
+    likeness: Likeness = "jaccard"
 
     def pool(self, codes: Codes) -> PooledCode:
         """Returns the pooled code of one RNA."""
@@ -58,5 +59,5 @@ class SearchMeasure:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Self:
-        """Returns what `to_json` wrote."""
-        return cls(**fields)
+        """Returns what `to_json` wrote, or did before there was another likeness."""
+        return cls(**{"likeness": "cosine", **fields})

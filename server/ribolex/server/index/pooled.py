@@ -1,4 +1,4 @@
-"""The fast search: sequence codes compared by their cosine, and explained.
+"""The fast search: sequence codes compared wherever features fire, and explained.
 
 Joins the weighted codes in memory (`forward`) with their projection for candidates
 (`projection`). Knows ids and codes; nothing of names, disks or positions of the query.
@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int64, UInt32
+from jaxtyping import Bool, Float32, Float64, Int64
 
-from ribolex.server.index.forward import ForwardStore, Strongest, WeightedCode
+from ribolex.server.index.forward import ForwardStore, Parts, Strongest, WeightedCode
 from ribolex.server.index.measure import SearchMeasure
 from ribolex.server.index.projection import Projection
 from ribolex.server.index.records import PooledCode
@@ -20,17 +20,10 @@ _CANDIDATES_PER_HIT = 4
 
 
 class Scored(NamedTuple):
-    """RNAs by id, and their cosines with the query, in no order."""
+    """RNAs by id, and their likeness to the query, in no order."""
 
     ids: Int64[np.ndarray, " rna"]
     scores: Float64[np.ndarray, " rna"]
-
-
-class Parts(NamedTuple):
-    """What each shared feature adds to a cosine, the largest first."""
-
-    features: UInt32[np.ndarray, " feature"]
-    contributions: Float64[np.ndarray, " feature"]
 
 
 class PooledSearch:
@@ -41,8 +34,11 @@ class PooledSearch:
     ) -> None:
         self._measure = measure
         self._idf = idf
-        self._forward = ForwardStore(len(idf))
-        self._projection = Projection(len(idf))
+        self._forward = ForwardStore(len(idf), measure.likeness)
+        # exp(-idf) is the share of RNAs that have a feature; what many have, they
+        # also have at more nucleotides.
+        common = np.exp(-2 * idf) if measure.likeness == "jaccard" else None
+        self._projection = Projection(len(idf), common)
 
     def put(self, ids: Sequence[int], pooled: Sequence[PooledCode]) -> None:
         """Stores codes in place of what their ids had; ids must differ."""
@@ -61,7 +57,7 @@ class PooledSearch:
         limit: int,
         allowed: Bool[np.ndarray, " id"] | None = None,
     ) -> Scored:
-        """Returns RNAs with a cosine above 0, among them the `limit` best.
+        """Returns RNAs with a score above 0, among them the `limit` best.
 
         Args:
             query: from `weigh`.
@@ -77,14 +73,8 @@ class PooledSearch:
         return Scored(ids[scores > 0], scores[scores > 0])
 
     def parts(self, query: WeightedCode, rna_id: int) -> Parts:
-        """Returns what makes the cosine of a query with one RNA; they sum to it."""
-        target = self._forward.row(rna_id)
-        features, here, there = np.intersect1d(
-            query.features, target.features, assume_unique=True, return_indices=True
-        )
-        parts = query.weights[here].astype(np.float64) * target.weights[there]
-        order = np.lexsort((features, -parts))
-        return Parts(features[order], parts[order])
+        """Returns what makes the score of a query and one RNA; they sum to it."""
+        return self._forward.parts(query, rna_id)
 
     def strongest(self, feature: int, limit: int) -> list[Strongest]:
         """Returns the RNAs in which a feature has its largest peaks, largest first."""

@@ -196,7 +196,7 @@ async def _source(
         return _Source(lambda collection: collection.query_like(request.rna), 0.0, {})
     if kind == "code":
         pooled = _decode_query(request.code, dictionary)
-        return _Source(lambda _: Query(pooled, None), 0.0, {})
+        return _Source(lambda collection: collection.query_of_code(pooled), 0.0, {})
     raise InvalidRequestError("query", "expected a sequence, an RNA or a code")
 
 
