@@ -69,7 +69,7 @@ class Sample:
     def is_found(self, name: str, relatives: RelativesSearch) -> bool:
         sequence, codes = self.rnas[name]
         hits = relatives.search(Sought.of(sequence, codes), limit=1, max_e_value=1e-6)
-        return [hit.alignment.query_stop for hit in hits] == [60]
+        return [hit.trace().query_stop for hit in hits] == [60]
 
 
 @pytest.fixture

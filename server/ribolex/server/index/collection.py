@@ -322,7 +322,7 @@ class Collection:
         )
         names = self._records.names([one.rna_id for one in found])
         ranks = {
-            Rank(one.e_value, -one.alignment.score, name): one
+            Rank(one.e_value, -one.score, name): one
             for one, name in zip(found, names, strict=True)
         }
         aligned = Aligned(sequence, codes)
@@ -338,7 +338,7 @@ class Collection:
         assert model is not None  # without one nothing is found
         sides = query, Aligned(record.rna.sequence, record.codes)
         return hit_of(
-            record.rna, found.alignment, sides, model, found.e_value, max_shared
+            record.rna, found.trace(), sides, model, found.e_value, max_shared
         )
 
     def _rank(

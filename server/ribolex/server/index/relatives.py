@@ -9,6 +9,7 @@ records, or of what an explanation is.
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -72,8 +73,11 @@ class Relative(NamedTuple):
 
     rna_id: int
     e_value: float
-    alignment: Alignment
-    """Positions count from the first nucleotides of the query and of the RNA."""
+    score: float
+    """By which it was found, of vectors of 8 bits."""
+    trace: Callable[[], Alignment]
+    """Aligns it. Positions count from the first nucleotides of the query and of the
+    RNA."""
 
 
 class Ranking(NamedTuple):
@@ -161,8 +165,9 @@ class RelativesSearch:
     ) -> list[Relative]:
         """Returns the best hit in each RNA, smallest E-value first, then by id.
 
-        Of an alignment with a query longer than MAX_QUERY is told what lies within
-        MAX_QUERY nucleotides of the part that found it.
+        Their alignments are traced by whoever shows them. With a query longer than
+        MAX_QUERY an alignment holds what lies within MAX_QUERY nucleotides of the part
+        that found it.
 
         Args:
             sought: the query, of one nucleotide or more.
@@ -178,11 +183,15 @@ class RelativesSearch:
         if self._sample is not None and not exhaustive:
             self._offer(self._sample, seen, sought, allowed, found.rna_ids)
         found = found.take(found.e_values <= max_e_value).take(slice(limit))
-        hits = []
-        for i in range(len(found.rna_ids)):
-            check()
-            hits.append(self._trace(seen, sought, found.take(slice(i, i + 1))))
-        return hits
+        return [
+            Relative(
+                int(found.rna_ids[place]),
+                float(found.e_values[place]),
+                float(found.scores[place]),
+                partial(self._trace, seen, sought, found, place),
+            )
+            for place in range(len(found.rna_ids))
+        ]
 
     def rank(
         self,
@@ -297,8 +306,11 @@ class RelativesSearch:
         if len(sought.letters) <= MAX_QUERY:
             sample.offer(measure)
 
-    def _trace(self, seen: Snapshot, sought: Sought, one: Ranking) -> Relative:
-        """Returns a hit with its alignment."""
+    def _trace(
+        self, seen: Snapshot, sought: Sought, ranking: Ranking, place: int
+    ) -> Alignment:
+        """Returns the alignment of one hit."""
+        one = ranking.take(slice(place, place + 1))
         (block,), (piece,), (start,), (stop,) = one.stretches
         (window,) = one.windows
         first, last = 0, len(sought.letters)
@@ -312,16 +324,12 @@ class RelativesSearch:
         query = self._arrays(sought.part(int(first), int(last)))
         found = trace(query, fetch(seen.blocks, wider), self._model)
         before = int(seen.blocks[block].starts[piece] + start)
-        return Relative(
-            int(one.rna_ids[0]),
-            float(one.e_values[0]),
-            replace(
-                found,
-                query_start=found.query_start + int(first),
-                query_stop=found.query_stop + int(first),
-                target_start=found.target_start + before,
-                target_stop=found.target_stop + before,
-            ),
+        return replace(
+            found,
+            query_start=found.query_start + int(first),
+            query_stop=found.query_stop + int(first),
+            target_start=found.target_start + before,
+            target_stop=found.target_stop + before,
         )
 
     def _arrays(self, part: Sought) -> NucleotideArrays:
