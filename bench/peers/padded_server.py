@@ -46,9 +46,7 @@ class Model:
 
     def __init__(self) -> None:
         registry, lm = open_registry(BUNDLED), load_lm(BUNDLED)
-        self.dictionary: Dictionary = registry.get(
-            choose_default(registry, lm, BUNDLED)
-        )
+        self.dictionary: Dictionary = registry.get(choose_default(registry, lm))
         self._network = load_network(ribolex_bundle.model_path()).eval()
 
     @torch.inference_mode()

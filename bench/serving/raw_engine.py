@@ -75,7 +75,7 @@ async def main() -> None:
     """Answers until standard input ends."""
     torch.set_num_threads(1)
     lm, registry = load_lm(BUNDLED), open_registry(BUNDLED)
-    default = registry.get(choose_default(registry, lm, BUNDLED))
+    default = registry.get(choose_default(registry, lm))
     batch_tokens = ServerSettings.model_fields["batch_tokens"].default
     limits = Limits(int(sys.argv[1]), 512, batch_tokens)
     engine = Engine(lm, limits, max_nucleotides=2000)

@@ -5,6 +5,7 @@ of when another version is to be served.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
 
@@ -17,7 +18,6 @@ from ribolex.errors import (
 from ribolex.lm import LanguageModel
 from ribolex.registry import Entry, Registry, parse_ref
 from ribolex.server.index.atoms import Atoms
-from ribolex.server.settings import BUNDLED
 from ribolex.server.shelf import Shelf, Shelved
 
 
@@ -190,19 +190,21 @@ def check_fit(ref: str, identity: Identity, lm: LanguageModel) -> None:
         )
 
 
-def choose_default(registry: Registry, lm: LanguageModel, place: str) -> str:
-    """Returns the name of the first dictionary whose current version fits a model.
+def choose_default(registry: Registry, lm: LanguageModel) -> str:
+    """Returns the name of the dictionary to use where none is named.
+
+    That is the default of the box if the registry has it, else the first by name. Its
+    current version fits the model.
 
     Args:
-        registry: names come in their order, but for the default of the box.
+        registry: to choose from.
         lm: the model.
-        place: where the registry is, as `open_registry` was told.
 
     Raises:
         DictionaryNotFoundError: there is none.
     """
     preferred = ""
-    if place == BUNDLED:
+    with contextlib.suppress(ImportError):  # the box need not be installed
         from ribolex_bundle import DEFAULT_DICTIONARY
 
         preferred = DEFAULT_DICTIONARY

@@ -153,8 +153,7 @@ async def load_backend(
     registry = open_registry(settings.registry)
     default = settings.dictionary
     if not default:
-        place = settings.registry
-        default = await asyncio.to_thread(choose_default, registry, lm, place)
+        default = await asyncio.to_thread(choose_default, registry, lm)
     cache = _cache(settings, lm, metrics)
     engine = _engine(settings, lm, cache, _observer(metrics, tracing))
     try:

@@ -96,7 +96,7 @@ class LocalEncoder:
 
         Args:
             model: "bundled", a name of `ribolex models list`, or a path.
-            dictionary: "name" or "name@version"; None for the first that fits.
+            dictionary: "name" or "name@version"; None for what a server would choose.
             registry: folder or URL of published dictionaries; None for the bundled
                 ones.
             device: where to compute, as torch names it.
@@ -108,9 +108,8 @@ class LocalEncoder:
             IncompatibleDictionaryError: it was made for another model.
         """
         self._lm = load_lm(model, device=device, precision=precision)
-        place = registry or BUNDLED
-        store = open_registry(place)
-        found = store.get(dictionary or choose_default(store, self._lm, place))
+        store = open_registry(registry or BUNDLED)
+        found = store.get(dictionary or choose_default(store, self._lm))
         check_fit(found.ref, found.identity, self._lm)
         self._dictionary = replace(found, sae=found.sae.to(torch.device(device)))
         self.dictionary_name = found.name

@@ -85,7 +85,8 @@ class ServerSettings(BaseSettings):
 
     dictionary: str | None = None
     """Dictionary for requests that name none: "name" for its current version, or
-    "name@version". Not given: the first by name that fits the model."""
+    "name@version". Not given: of those that fit the model the one that is the bundled
+    registry's default, or else the first by name."""
 
     panel_agreement: float = Field(default=0.95, ge=0, le=1)
     """Share of the codes in a dictionary's panel that this server must reproduce with

@@ -15,7 +15,7 @@ from ribolex.lm import LanguageModel
 from ribolex.server.engine.encoding import EncodeTask, Recipe
 from ribolex.server.engine.task import compute
 from ribolex.server.local import LocalEmbedder, LocalEncoder
-from ribolex_bundle import DEFAULT_DICTIONARY
+from ribolex_bundle import DEFAULT_DICTIONARY, dictionaries_path
 
 
 @pytest.fixture
@@ -28,9 +28,12 @@ def test_the_first_dictionary_that_fits_is_taken(encoder: LocalEncoder) -> None:
     assert (encoder.dictionary_name, encoder.dictionary_version) == ("tiny", 1)
 
 
-def test_the_box_says_which_dictionary_is_its_default() -> None:
+@pytest.mark.parametrize("registry", [None, str(dictionaries_path())])
+def test_the_box_says_which_of_its_dictionaries_is_the_default(
+    registry: str | None,
+) -> None:
     """ "ribolex-mini-l2" comes first by name and fits as well."""
-    assert LocalEncoder().dictionary_name == DEFAULT_DICTIONARY
+    assert LocalEncoder(registry=registry).dictionary_name == DEFAULT_DICTIONARY
 
 
 def test_codes_are_those_of_the_engine(

@@ -31,7 +31,10 @@ Timeout = Annotated[
 ]
 DictionaryName = Annotated[
     str | None,
-    typer.Option(help='"name" or "name@version"; without it the server\'s default.'),
+    typer.Option(
+        help='"name" or "name@version"; without it the server\'s default, with --local '
+        "the bundled registry's if the registry has it, else the first by name."
+    ),
 ]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print JSON, positions counted from 0.")
