@@ -18,6 +18,7 @@ from ribolex.errors import (
 from ribolex.lm import LanguageModel
 from ribolex.registry import Entry, Registry, parse_ref
 from ribolex.server.index.atoms import Atoms
+from ribolex.server.index.warming import warm_up
 from ribolex.server.shelf import Shelf, Shelved
 
 
@@ -165,6 +166,8 @@ class Dictionaries:
 
     def _load(self, ref: str) -> Shelved:
         found = self.registry.get(ref)
+        if found.alignment is not None:
+            warm_up()
         atoms = Atoms(found.sae.W_dec.numpy())
         return Shelved(replace(found, sae=found.sae.to(self._device)), atoms)
 

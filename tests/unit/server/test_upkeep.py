@@ -10,13 +10,15 @@ import pytest
 from tests.unit.server.conftest import RandomCodes
 
 from ribolex.dictionary import AlignmentModel, Codes, Dictionary
-from ribolex.rna import Rna
+from ribolex.rna import Rna, kernels, traceback
 from ribolex.rna.extreme_value import ExtremeValue
-from ribolex.server.index import positions
+from ribolex.server.index import position_kernels, positions
 from ribolex.server.index.collection import Collection, Encoded
 from ribolex.server.index.facts import Facts
 from ribolex.server.index.measure import SearchMeasure
 from ribolex.server.index.relatives import RelativesSearch, Sought
+from ribolex.server.index.search import Search, Sensitivity
+from ribolex.server.index.warming import warm_up
 
 pytestmark = pytest.mark.timeout(300)  # the first calls compile
 
@@ -90,6 +92,32 @@ def test_what_is_stored_or_changed_is_found_at_once(
         assert sample.is_found("b", collection.relatives)
         sample.rnas["old b"] = old
         assert not sample.is_found("old b", collection.relatives)
+
+
+def test_after_warming_up_no_search_compiles(
+    tmp_path: Path, aligning: Dictionary, sample: Sample
+) -> None:
+    def compiled() -> dict[str, list[str]]:
+        modules = position_kernels, kernels, traceback
+        found = {name: one for module in modules for name, one in vars(module).items()}
+        return {
+            name: [str(types) for types in getattr(one, "signatures", ())]
+            for name, one in found.items()
+        }
+
+    warm_up()
+    before = compiled()
+    assert before["align_targets"]
+    for _ in range(2):  # opened again it has blocks in files, and reads others
+        with opened(tmp_path / "c", aligning) as collection:
+            collection.upsert(sample.make(*"abcdefgh"))
+            ways: tuple[Sensitivity, ...] = ("sensitive", "exhaustive")
+            for sensitivity in ways:
+                search = Search(9, 3, sensitivity)
+                assert collection.search(collection.query_like("b"), search).hits
+                query = collection.query_of(*sample.rnas["c"], 0.5)
+                assert collection.search(query, search).hits
+    assert compiled() == before
 
 
 def test_opening_again_reads_only_what_no_file_holds(

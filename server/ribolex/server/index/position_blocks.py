@@ -249,7 +249,7 @@ def split(pieces: Pieces) -> Iterator[Pieces]:
             pieces.totals[own],
             pieces.lengths[own],
             pieces.lists[entries],
-            pieces.slots[entries] - starts[i],
+            pieces.slots[entries] - np.int32(starts[i]),
             pieces.letters[slots],
             pieces.vectors[slots],
             pieces.scales[slots],
