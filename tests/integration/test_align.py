@@ -190,7 +190,7 @@ def test_the_shell_prints_tables_listings_and_alignments(
         with pytest.raises(SystemExit) as caught:
             cli.main()
         assert not caught.value.code
-    table, text = capsys.readouterr().out.split("q  among 1 RNAs of", 1)
+    table, text = capsys.readouterr().out.split(f"q  {len(TRNA)} nt, among 1 of", 1)
     header, row = (line.split("\t") for line in table.splitlines())
     cells = dict(zip(header, row, strict=True))
     assert (cells["query"], cells["target"], cells["query_start"]) == ("q", "kin", "1")

@@ -14,6 +14,13 @@ COLUMNS = (
 _UNKNOWN = ("NA",) * 6
 
 
+def e_value_text(e_value: float) -> str:
+    """Returns an E-value as people read it: 3.9e-16, 0.0041, 0.5, 12."""
+    if 0 < e_value < 1e-3:
+        return f"{e_value:.1e}"
+    return f"{e_value:.0f}" if e_value >= 10 else f"{e_value:.2g}"
+
+
 def write_header(file: TextIO) -> None:
     """Writes the line that names the columns."""
     file.write("\t".join(COLUMNS) + "\n")
@@ -29,7 +36,7 @@ def write_hits(file: TextIO, query: str, hits: Hits) -> None:
 
 def _cells(alignment: Alignment) -> tuple[str, ...]:
     return (
-        f"{alignment.e_value:.2g}",
+        e_value_text(alignment.e_value),
         f"{100 * alignment.identity:.1f}",
         f"{alignment.query_start + 1}",
         f"{alignment.query_stop}",

@@ -5,23 +5,26 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console
 from rich.text import Text
 
-from ribolex.client.hits import Alignment, Hit, Hits, SharedFeature
+from ribolex.client.hits import Hit, Hits, SharedFeature
+from ribolex.client.hits_tsv import e_value_text
 from ribolex.client.output import has_ascii_only
 from ribolex.client.records import Rna
 from ribolex.client.tracks import ranges
 
 _MAX_NAME = 34
 _MAX_FAMILY = 22
-_MAX_MARGIN = 14
+_MAX_MARGIN = 24
 _MIN_COLUMNS = 10
 _MIN_LABEL = 24
 
 
-def print_query(console: Console, name: str, hits: Hits) -> None:
+def print_query(console: Console, query: Rna, hits: Hits) -> None:
     """Prints what was searched for, and where."""
-    line = Text(name, "bold").append(f"  among {hits.n_searched:,} RNAs", "dim")
+    line = Text(query.name, "bold").append(f"  {len(query.sequence):,} nt", "dim")
+    line.append(f", among {hits.n_searched:,}", "dim")
     if hits.n_searched < hits.n_rnas:
         line.append(f" of {hits.n_rnas:,}", "dim")
+    line.append(" RNA" if hits.n_rnas == 1 else " RNAs", "dim")
     line.append(f", {hits.sensitivity}, by {hits.dictionary}", "dim")
     if hits.query_fvu is not None:
         line.append(f", fvu {hits.query_fvu:.2f}", "dim")
@@ -62,7 +65,7 @@ def _cells(rank: int, hit: Hit) -> tuple[str, ...]:
         return (f"{rank}", f"{hit.score:.3f}", hit.rna.name, *labels)
     return (
         f"{rank}",
-        _e_value(one),
+        e_value_text(one.e_value),
         f"{one.bit_score:.1f}",
         f"{one.identity:.0%}",
         f"{one.query_start + 1}-{one.query_stop}",
@@ -70,10 +73,6 @@ def _cells(rank: int, hit: Hit) -> tuple[str, ...]:
         hit.rna.name,
         *labels,
     )
-
-
-def _e_value(alignment: Alignment) -> str:
-    return f"{alignment.e_value:.2g}"
 
 
 def _label(rna: Rna, key: str) -> str:
@@ -110,7 +109,8 @@ def print_shared_features(console: Console, hit: Hit) -> None:
     others = []
     if hit.n_shared_features > len(hit.shared_features):
         n_more = hit.n_shared_features - len(hit.shared_features)
-        others.append((hit.other_contribution, f"{n_more} other shared features"))
+        kind = "shared features" if hit.alignment is None else "features"
+        others.append((hit.other_contribution, f"{n_more:,} other {kind}"))
     if hit.alignment is not None:
         others.append((hit.alignment.letter_contribution, "the letters themselves"))
         if hit.alignment.gap_contribution:
@@ -132,8 +132,9 @@ def print_summary(console: Console, query: Rna, hit: Hit) -> None:
     line.append("  |  ", "dim").append(hit.rna.name, "bold")
     line.append(f" {one.target_start + 1}-{one.target_stop} of {len(hit.rna.sequence)}")
     _print(console, line)
+    e_value = e_value_text(one.e_value)
     console.print(
-        f"score {hit.score:.1f}, {one.bit_score:.1f} bits, E-value {_e_value(one)}; "
+        f"score {hit.score:.1f}, {one.bit_score:.1f} bits, E-value {e_value}; "
         f"{one.identity:.0%} of {n_columns} columns identical, "
         f"{n_gaps} gap{'' if n_gaps == 1 else 's'}",
         highlight=False,
@@ -190,8 +191,8 @@ def _letters(
     name: str, letters: str, start: int, stop: int, margin: int, digits: int
 ) -> Text:
     """Returns one line of an alignment: name, first place, letters, last place."""
-    title = Text(name)
-    title.truncate(margin, overflow="crop", pad=True)
+    is_cut = len(name) > margin
+    title = Text(f"{name[: margin - 1]}~" if is_cut else name.ljust(margin))
     first = start + 1 if stop > start else start
     line = title.append(f" {first:>{digits}} ", "dim")
     return line.append(letters, "bold").append(f" {stop}", "dim")

@@ -16,7 +16,7 @@ from ribolex.client.hits import (
     SharedFeature,
     Step,
 )
-from ribolex.client.hits_tsv import COLUMNS, write_header, write_hits
+from ribolex.client.hits_tsv import COLUMNS, e_value_text, write_header, write_hits
 from ribolex.client.records import DictionaryRef, Rna, Timing
 from ribolex.client.where import parse_condition
 
@@ -54,10 +54,10 @@ def _drawn(width: int, encoding: str = "utf-8") -> list[str]:
 
 def test_alignment_is_drawn_with_the_features_under_it() -> None:
     assert _drawn(60) == [
-        "query-with-a-l  3 GGGCUUUC-- 10",
-        "                  |||  ||",
-        "t1              1 GGGA-UUUCC 9",
-        "f812              ▀██······▄",
+        "query-with-a-l~  3 GGGCUUUC-- 10",
+        "                   |||  ||",
+        "t1               1 GGGA-UUUCC 9",
+        "f812               ▀██······▄",
     ]
 
 
@@ -75,11 +75,11 @@ def test_drawn_lines_fit_and_say_every_letter(width: int, encoding: str) -> None
 
 def test_listing_shows_span_e_value_and_what_makes_the_score() -> None:
     console = Console(file=io.StringIO(), width=120, color_system=None)
-    hits_view.print_query(console, "q", _hits(HIT))
+    hits_view.print_query(console, Rna("q", "ACGU" * 300), _hits(HIT))
     hits_view.print_hits(console, _hits(HIT))
     assert isinstance(console.file, io.StringIO)
     lines = console.file.getvalue().splitlines()
-    assert lines[0] == "q  among 5 RNAs of 9, sensitive, by d@1, fvu 0.25"
+    assert lines[0] == "q  1,200 nt, among 5 of 9 RNAs, sensitive, by d@1, fvu 0.25"
     assert lines[1].split() == [
         "E-value", "bits", "ident", "query", "target", "name", "family", "type",
     ]  # fmt: skip
@@ -102,6 +102,17 @@ def test_table_counts_from_one_and_includes_ends() -> None:
     assert tuple(header) == COLUMNS
     assert aligned == ["q", "t1", "19.5", "2.5e-07", "85.7", "3", "10", "1", "9"]
     assert pooled == ["q", "t1", "0.875", *["NA"] * 6]
+
+
+@pytest.mark.parametrize(
+    ("e_value", "text"),
+    [
+        (0.0, "0"), (9e-12, "9.0e-12"), (0.00043, "4.3e-04"), (0.0041, "0.0041"),
+        (0.5, "0.5"), (1234.5, "1234"),
+    ],
+)  # fmt: skip
+def test_e_values_are_told_as_blast_tells_them(e_value: float, text: str) -> None:
+    assert e_value_text(e_value) == text
 
 
 def test_columns_of_an_alignment_follow_its_steps() -> None:

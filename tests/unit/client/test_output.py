@@ -47,10 +47,10 @@ def _text(console: Console) -> str:
 
 def test_hit_shows_what_makes_its_score() -> None:
     console = _console(100)
-    hits_view.print_query(console, "mine", HITS)
+    hits_view.print_query(console, records.Rna("mine", "ACGU"), HITS)
     hits_view.print_hits(console, HITS)
     lines = _text(console).splitlines()
-    assert lines[0] == "mine  among 10,694 RNAs, fast, by tiny@1, fvu 0.31"
+    assert lines[0] == "mine  4 nt, among 10,694 RNAs, fast, by tiny@1, fvu 0.31"
     assert lines[2].split() == ["1", "0.875", "X01556.1/3-118", "tRNA", "Gene"]
     assert lines[3].strip() == "+0.250  f12  stem of a tRNA  at 7-9 | 6-7"
     assert lines[4].strip() == "+0.625  3 other shared features"
@@ -65,7 +65,9 @@ def test_no_hit_is_said() -> None:
 @pytest.mark.parametrize("width", [40, 80, 120])
 def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     console = _console(width)
-    hits_view.print_query(console, "a name that is quite long " * 3, HITS)
+    hits_view.print_query(
+        console, records.Rna("a name that is quite long " * 3, "A"), HITS
+    )
     hits_view.print_hits(console, HITS)
     cards.print_card(console, CARD)
     assert max(map(len, _text(console).splitlines())) <= width

@@ -182,11 +182,13 @@ def search(
                 write_hits(told, query.name, hits)
                 shown(1)
             return
-        for query, hits in answers:
+        for i, (query, hits) in enumerate(answers):
             if as_json:
                 typer.echo(output.hits_to_json(query.name, collection, hits))
-            else:
-                _print_answer(query, hits, alignments, degap)
+                continue
+            if i:
+                typer.echo()
+            _print_answer(query, hits, alignments, degap)
 
 
 def _open(stack: ExitStack, out: Path | None) -> TextIO | None:
@@ -239,11 +241,11 @@ def _print_answer(
     query: records.Rna, hits: Hits, with_alignments: bool, degap: bool
 ) -> None:
     screen = console()
-    print_query(screen, query.name, hits)
-    if not with_alignments:
+    read = records.Rna(query.name, _as_read(query.sequence, degap))
+    print_query(screen, read, hits)
+    if not (with_alignments and hits):
         print_hits(screen, hits)
         return
-    read = records.Rna(query.name, _as_read(query.sequence, degap))
     for hit in hits:
         print_summary(screen, read, hit)
         print_alignment(screen, read, hit)
