@@ -60,6 +60,8 @@ class AsyncClient(AsyncConnection):
     list_collections = awaited_pages(Client.list_collections)
     delete_collection = awaited(Client.delete_collection)
     get_rna = awaited(Client.get_rna)
+    list_rnas = awaited_pages(Client.list_rnas)
+    delete_rnas = awaited(Client.delete_rnas)
     search = awaited(Client.search)
     search_pages = awaited_pages(Client.search_pages)
     align = awaited(Client.align)

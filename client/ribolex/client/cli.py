@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from ribolex.client import output
-from ribolex.client.commands import features, versions
+from ribolex.client.commands import features, rnas, versions
 from ribolex.client.commands.encoding import embed, encode
 from ribolex.client.commands.health import health
 from ribolex.client.commands.searching import add, align, console, search
@@ -34,6 +34,13 @@ app = typer.Typer(
 dictionaries = typer.Typer(rich_markup_mode=None)
 app.add_typer(dictionaries, name="dictionaries")
 versions.register(dictionaries)
+stored = typer.Typer(
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="List or delete the RNAs of a collection.",
+)
+app.add_typer(stored, name="rnas")
+rnas.register(stored)
 app.command()(add)
 app.command()(search)
 app.command()(align)

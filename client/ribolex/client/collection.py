@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from ribolex.client import convert, records
+from ribolex.client import convert, hits, records
 from ribolex.client.ask import Ask, Pages, blocking, paged
 from ribolex.client.connection import PAGE_SIZE, Connection
+from ribolex.client.errors import InvalidRequestError
 from ribolex.client.stream import in_batches
 from ribolex.v1 import collection_pb2
 
@@ -139,6 +140,59 @@ class CollectionCalls(Connection):
             collection=collection, name=name, levels=levels
         )
         return Ask(self._collections.GetRna, request, convert.stored_rna)
+
+    @paged
+    def list_rnas(
+        self, collection: str, *, where: hits.Where = ()
+    ) -> Pages[records.Rna]:
+        """Yields stored RNAs by name, without codes, fetching page after page.
+
+        Args:
+            collection: its name.
+            where: which of them, as of `search`; all if there are no conditions.
+
+        Raises:
+            CollectionNotFoundError: there is no such collection.
+            InvalidRequestError: a condition is none.
+        """
+        request = collection_pb2.ListRnasRequest(
+            collection=collection,
+            where=convert.conditions(where),
+            page_size=PAGE_SIZE,
+        )
+        return Pages(
+            self._collections.ListRnas,
+            request,
+            lambda answer: map(convert.rna, answer.rnas),
+        )
+
+    @blocking
+    def delete_rnas(
+        self, collection: str, names: Sequence[str] = (), *, where: hits.Where = ()
+    ) -> Ask[int]:
+        """Deletes stored RNAs for good; returns how many there were.
+
+        They are gone from the server's disk, and from what searches find. Give either
+        names or conditions.
+
+        Args:
+            collection: its name.
+            names: of at most 10,000 RNAs; those that are not there are passed over.
+            where: deletes the RNAs for which these conditions hold, as of `search`.
+
+        Raises:
+            CollectionNotFoundError: there is no such collection.
+            InvalidRequestError: there are neither names nor conditions, or both, or a
+                condition is none.
+        """
+        if isinstance(names, str):
+            raise InvalidRequestError(f"names: {names!r} is one, expected a list")
+        request = collection_pb2.DeleteRnasRequest(
+            collection=collection, names=names, where=convert.conditions(where)
+        )
+        return Ask(
+            self._collections.DeleteRnas, request, lambda answer: answer.n_deleted
+        )
 
 
 class UpsertTally:

@@ -576,6 +576,134 @@ class GetRnaResponse(_message.Message):
 Global___GetRnaResponse: _TypeAlias = GetRnaResponse  # noqa: Y015
 
 @_typing.final
+class ListRnasRequest(_message.Message):
+    """Asks for a page of stored RNAs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    WHERE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """The collection."""
+    page_size: _builtins.int
+    """Most RNAs to answer with, 0 .. 1000. 0: 100. Long ones come fewer at a time."""
+    page_token: _builtins.str
+    """next_page_token of the page before; empty for the first page. RNAs that are
+    stored or deleted between two pages shift none of the others.
+    """
+    @_builtins.property
+    def where(self) -> _containers.RepeatedCompositeFieldContainer[Global___Condition]:
+        """Which RNAs to list; all conditions must hold."""
+
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        where: _abc.Iterable[Global___Condition] | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "page_size", b"page_size", "page_token", b"page_token", "where", b"where"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRnasRequest: _TypeAlias = ListRnasRequest  # noqa: Y015
+
+@_typing.final
+class ListRnasResponse(_message.Message):
+    """A page of stored RNAs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RNAS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    N_RNAS_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty if this is the last one."""
+    n_rnas: _builtins.int
+    """RNAs in the whole list now."""
+    @_builtins.property
+    def rnas(self) -> _containers.RepeatedCompositeFieldContainer[Global___RnaRecord]:
+        """RNAs in the order of their names, as Unicode code points."""
+
+    def __init__(
+        self,
+        *,
+        rnas: _abc.Iterable[Global___RnaRecord] | None = ...,
+        next_page_token: _builtins.str = ...,
+        n_rnas: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["n_rnas", b"n_rnas", "next_page_token", b"next_page_token", "rnas", b"rnas"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRnasResponse: _TypeAlias = ListRnasResponse  # noqa: Y015
+
+@_typing.final
+class DeleteRnasRequest(_message.Message):
+    """Asks to delete RNAs. Either names or conditions are required, not both."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    NAMES_FIELD_NUMBER: _builtins.int
+    WHERE_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """The collection."""
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Their names, 0 .. 10000; all in one transaction. Those that are not there are
+        passed over.
+        """
+
+    @_builtins.property
+    def where(self) -> _containers.RepeatedCompositeFieldContainer[Global___Condition]:
+        """Deletes all RNAs for which all of these hold, those stored meanwhile, too."""
+
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        names: _abc.Iterable[_builtins.str] | None = ...,
+        where: _abc.Iterable[Global___Condition] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "names", b"names", "where", b"where"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteRnasRequest: _TypeAlias = DeleteRnasRequest  # noqa: Y015
+
+@_typing.final
+class DeleteRnasResponse(_message.Message):
+    """The RNAs are gone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    N_DELETED_FIELD_NUMBER: _builtins.int
+    n_deleted: _builtins.int
+    """How many there were."""
+    def __init__(
+        self,
+        *,
+        n_deleted: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["n_deleted", b"n_deleted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteRnasResponse: _TypeAlias = DeleteRnasResponse  # noqa: Y015
+
+@_typing.final
 class SearchSimilarRequest(_message.Message):
     """Asks for similar RNAs."""
 

@@ -72,6 +72,16 @@ class CollectionServiceStub(object):
                 request_serializer=ribolex_dot_v1_dot_collection__pb2.GetRnaRequest.SerializeToString,
                 response_deserializer=ribolex_dot_v1_dot_collection__pb2.GetRnaResponse.FromString,
                 _registered_method=True)
+        self.ListRnas = channel.unary_unary(
+                '/ribolex.v1.CollectionService/ListRnas',
+                request_serializer=ribolex_dot_v1_dot_collection__pb2.ListRnasRequest.SerializeToString,
+                response_deserializer=ribolex_dot_v1_dot_collection__pb2.ListRnasResponse.FromString,
+                _registered_method=True)
+        self.DeleteRnas = channel.unary_unary(
+                '/ribolex.v1.CollectionService/DeleteRnas',
+                request_serializer=ribolex_dot_v1_dot_collection__pb2.DeleteRnasRequest.SerializeToString,
+                response_deserializer=ribolex_dot_v1_dot_collection__pb2.DeleteRnasResponse.FromString,
+                _registered_method=True)
         self.SearchSimilar = channel.unary_unary(
                 '/ribolex.v1.CollectionService/SearchSimilar',
                 request_serializer=ribolex_dot_v1_dot_collection__pb2.SearchSimilarRequest.SerializeToString,
@@ -147,6 +157,22 @@ class CollectionServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListRnas(self, request, context):
+        """Lists stored RNAs by name, a page at a time, without their codes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteRnas(self, request, context):
+        """Deletes stored RNAs. The answer comes when that is on disk and none of them is
+        found any more. A call that fails half-way may have deleted some, each of them
+        whole; repeating it deletes the others.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def SearchSimilar(self, request, context):
         """Finds the RNAs of a collection that are most like the query, by their sequence
         codes or by local alignment (see Sensitivity), and says what makes them so.
@@ -206,6 +232,16 @@ def add_CollectionServiceServicer_to_server(servicer, server):
                     servicer.GetRna,
                     request_deserializer=ribolex_dot_v1_dot_collection__pb2.GetRnaRequest.FromString,
                     response_serializer=ribolex_dot_v1_dot_collection__pb2.GetRnaResponse.SerializeToString,
+            ),
+            'ListRnas': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRnas,
+                    request_deserializer=ribolex_dot_v1_dot_collection__pb2.ListRnasRequest.FromString,
+                    response_serializer=ribolex_dot_v1_dot_collection__pb2.ListRnasResponse.SerializeToString,
+            ),
+            'DeleteRnas': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteRnas,
+                    request_deserializer=ribolex_dot_v1_dot_collection__pb2.DeleteRnasRequest.FromString,
+                    response_serializer=ribolex_dot_v1_dot_collection__pb2.DeleteRnasResponse.SerializeToString,
             ),
             'SearchSimilar': grpc.unary_unary_rpc_method_handler(
                     servicer.SearchSimilar,
@@ -393,6 +429,60 @@ class CollectionService(object):
             '/ribolex.v1.CollectionService/GetRna',
             ribolex_dot_v1_dot_collection__pb2.GetRnaRequest.SerializeToString,
             ribolex_dot_v1_dot_collection__pb2.GetRnaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRnas(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ribolex.v1.CollectionService/ListRnas',
+            ribolex_dot_v1_dot_collection__pb2.ListRnasRequest.SerializeToString,
+            ribolex_dot_v1_dot_collection__pb2.ListRnasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteRnas(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ribolex.v1.CollectionService/DeleteRnas',
+            ribolex_dot_v1_dot_collection__pb2.DeleteRnasRequest.SerializeToString,
+            ribolex_dot_v1_dot_collection__pb2.DeleteRnasResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -60,6 +60,13 @@ class CollectionServiceStub:
     """
     GetRna: _grpc.UnaryUnaryMultiCallable[_collection_pb2.GetRnaRequest, _collection_pb2.GetRnaResponse]
     """Gives one stored RNA, with its codes if asked."""
+    ListRnas: _grpc.UnaryUnaryMultiCallable[_collection_pb2.ListRnasRequest, _collection_pb2.ListRnasResponse]
+    """Lists stored RNAs by name, a page at a time, without their codes."""
+    DeleteRnas: _grpc.UnaryUnaryMultiCallable[_collection_pb2.DeleteRnasRequest, _collection_pb2.DeleteRnasResponse]
+    """Deletes stored RNAs. The answer comes when that is on disk and none of them is
+    found any more. A call that fails half-way may have deleted some, each of them
+    whole; repeating it deletes the others.
+    """
     SearchSimilar: _grpc.UnaryUnaryMultiCallable[_collection_pb2.SearchSimilarRequest, _collection_pb2.SearchSimilarResponse]
     """Finds the RNAs of a collection that are most like the query, by their sequence
     codes or by local alignment (see Sensitivity), and says what makes them so.
@@ -108,6 +115,13 @@ class CollectionServiceAsyncStub(CollectionServiceStub):
     """
     GetRna: _aio.UnaryUnaryMultiCallable[_collection_pb2.GetRnaRequest, _collection_pb2.GetRnaResponse]  # type: ignore[assignment]
     """Gives one stored RNA, with its codes if asked."""
+    ListRnas: _aio.UnaryUnaryMultiCallable[_collection_pb2.ListRnasRequest, _collection_pb2.ListRnasResponse]  # type: ignore[assignment]
+    """Lists stored RNAs by name, a page at a time, without their codes."""
+    DeleteRnas: _aio.UnaryUnaryMultiCallable[_collection_pb2.DeleteRnasRequest, _collection_pb2.DeleteRnasResponse]  # type: ignore[assignment]
+    """Deletes stored RNAs. The answer comes when that is on disk and none of them is
+    found any more. A call that fails half-way may have deleted some, each of them
+    whole; repeating it deletes the others.
+    """
     SearchSimilar: _aio.UnaryUnaryMultiCallable[_collection_pb2.SearchSimilarRequest, _collection_pb2.SearchSimilarResponse]  # type: ignore[assignment]
     """Finds the RNAs of a collection that are most like the query, by their sequence
     codes or by local alignment (see Sensitivity), and says what makes them so.
@@ -189,6 +203,25 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_collection_pb2.GetRnaResponse, _abc.Awaitable[_collection_pb2.GetRnaResponse]]:
         """Gives one stored RNA, with its codes if asked."""
+
+    @_abc_1.abstractmethod
+    def ListRnas(
+        self,
+        request: _collection_pb2.ListRnasRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_collection_pb2.ListRnasResponse, _abc.Awaitable[_collection_pb2.ListRnasResponse]]:
+        """Lists stored RNAs by name, a page at a time, without their codes."""
+
+    @_abc_1.abstractmethod
+    def DeleteRnas(
+        self,
+        request: _collection_pb2.DeleteRnasRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_collection_pb2.DeleteRnasResponse, _abc.Awaitable[_collection_pb2.DeleteRnasResponse]]:
+        """Deletes stored RNAs. The answer comes when that is on disk and none of them is
+        found any more. A call that fails half-way may have deleted some, each of them
+        whole; repeating it deletes the others.
+        """
 
     @_abc_1.abstractmethod
     def SearchSimilar(

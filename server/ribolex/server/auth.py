@@ -22,6 +22,8 @@ METHOD_SCOPES: Mapping[str, Scope] = {
     "/ribolex.v1.CollectionService/DeleteCollection": "write",
     "/ribolex.v1.CollectionService/UpsertRnas": "write",
     "/ribolex.v1.CollectionService/GetRna": "read",
+    "/ribolex.v1.CollectionService/ListRnas": "read",
+    "/ribolex.v1.CollectionService/DeleteRnas": "write",
     "/ribolex.v1.CollectionService/SearchSimilar": "read",
     "/ribolex.v1.CollectionService/SearchSimilarStream": "read",
     "/ribolex.v1.CollectionService/Align": "read",

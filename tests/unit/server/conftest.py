@@ -10,8 +10,9 @@ from ribolex.dictionary import Codes, Dictionary
 from ribolex.lm import LanguageModel, load_lm
 from ribolex.registry import FolderRegistry
 from ribolex.rna import Rna
-from ribolex.server.index.collection import Collection, Encoded
+from ribolex.server.index.collection import Collection
 from ribolex.server.index.facts import Facts
+from ribolex.server.index.intake import Encoded
 from ribolex.server.index.measure import SearchMeasure
 
 RandomCodes = Callable[[int], Codes]

@@ -13,8 +13,9 @@ from ribolex.dictionary import AlignmentModel, Codes, Dictionary
 from ribolex.rna import Rna, kernels, traceback
 from ribolex.rna.extreme_value import ExtremeValue
 from ribolex.server.index import position_kernels, positions
-from ribolex.server.index.collection import Collection, Encoded
+from ribolex.server.index.collection import Collection
 from ribolex.server.index.facts import Facts
+from ribolex.server.index.intake import Encoded
 from ribolex.server.index.measure import SearchMeasure
 from ribolex.server.index.relatives import RelativesSearch, Sought
 from ribolex.server.index.search import Search, Sensitivity

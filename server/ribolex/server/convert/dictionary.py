@@ -9,7 +9,7 @@ from ribolex.dictionary import Dictionary, Example
 from ribolex.errors import IncompatibleDictionaryError, InvalidRequestError
 from ribolex.registry import Entry
 from ribolex.server.convert import codes as convert
-from ribolex.server.index import collection as index
+from ribolex.server.index import listing as index
 from ribolex.server.index.atoms import Neighbour
 from ribolex.v1 import codes_pb2, dictionary_pb2
 

@@ -5,13 +5,13 @@ names of other collections, threads or messages.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool
 
 from ribolex.dictionary import AlignmentModel, Codes, Dictionary
 from ribolex.errors import (
@@ -20,12 +20,13 @@ from ribolex.errors import (
     NotReadyError,
     RnaNotFoundError,
 )
-from ribolex.rna import Rna
 from ribolex.server.index.explanation import Aligned
 from ribolex.server.index.facts import Facts
 from ribolex.server.index.forward import WeightedCode
 from ribolex.server.index.hits import Firing, Hit, SharedFeature
-from ribolex.server.index.metadata import MetadataColumns
+from ribolex.server.index.intake import Encoded
+from ribolex.server.index.listing import Example, Listed, examples_of, list_rnas
+from ribolex.server.index.metadata import Condition, MetadataColumns
 from ribolex.server.index.pairwise import hit_of
 from ribolex.server.index.pooled import PooledSearch, Scored
 from ribolex.server.index.records import PooledCode, Record, Records, Written
@@ -46,15 +47,6 @@ _GROUP = 1024
 """Codes that are projected together when a collection is opened."""
 
 
-class Encoded(NamedTuple):
-    """An RNA with its codes, ready to be stored."""
-
-    rna: Rna
-    codes: Codes
-    """One row a nucleotide, all of the dictionary's k."""
-    fvu: float
-
-
 class Query(NamedTuple):
     """What to compare the RNAs of a collection with."""
 
@@ -67,14 +59,6 @@ class Query(NamedTuple):
     excluded: int | None = None
     """Id of the RNA that is no hit, being the query itself."""
     fvu: float | None = None
-
-
-class Example(NamedTuple):
-    """An RNA in which a feature fires."""
-
-    rna: Rna
-    max_activation: float
-    positions: Int64[np.ndarray, " position"]
 
 
 _NOWHERE = Firing(
@@ -177,6 +161,27 @@ class Collection:
                 self.relatives.put(rna_id, written.change, rna.sequence, codes)
         return written
 
+    def delete(self, names: Iterable[str]) -> int:
+        """Deletes RNAs in one transaction; returns how many there were.
+
+        On return they are gone from the disk, and nothing finds them. Names that are
+        not there are passed over.
+        """
+        found = (self._records.find(name) for name in set(names))
+        return self._delete([rna_id for rna_id in found if rna_id is not None])
+
+    def delete_where(self, where: Sequence[Condition], limit: int) -> int:
+        """Deletes at most `limit` of the RNAs that pass all conditions, likewise."""
+        ids = np.flatnonzero(self._metadata.allowed(where))
+        return self._delete(ids[:limit].tolist())
+
+    def list_rnas(
+        self, where: Sequence[Condition], after: str, limit: int, max_size: int
+    ) -> Listed:
+        """Returns the RNAs that pass all conditions, by name; see `listing`."""
+        allowed = self._metadata.allowed(where)
+        return list_rnas(self._records, allowed, after, limit, max_size)
+
     def get(self, name: str) -> Record:
         """Returns a stored RNA.
 
@@ -247,12 +252,19 @@ class Collection:
 
     def examples(self, feature: int, limit: int) -> list[Example]:
         """Returns the RNAs in which a feature fires most strongly, strongest first."""
-        found = []
-        for rna_id, peak in self._pooled.strongest(feature, limit):
-            record = self._records.read(rna_id)
-            positions = Firing(record.codes).of(np.array([feature]))[0]
-            found.append(Example(record.rna, peak, positions))
-        return found
+        strongest = self._pooled.strongest(feature, limit)
+        return examples_of(feature, strongest, self._records)
+
+    def _delete(self, ids: list[int]) -> int:
+        pooled = self._pooled
+        if not ids:
+            return 0
+        self._records.delete(ids)
+        pooled.remove(ids)
+        self._metadata.remove(ids)
+        if self.relatives is not None:
+            self.relatives.index.remove(ids)
+        return len(ids)
 
     def _find(self, name: str) -> int:
         rna_id = self._records.find(name)

@@ -4,6 +4,7 @@ Exact scores and explanations come from here. Knows ids and numbers only; nothin
 names, disks, or how a code was weighed.
 """
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -68,6 +69,10 @@ class ForwardStore:
         self._weights[start : self._end] = code.weights
         self._peaks[start : self._end] = code.peaks
         self._start[rna_id], self._length[rna_id] = start, n_entries
+
+    def remove(self, rna_ids: Sequence[int]) -> None:
+        """Forgets rows that are there."""
+        self._length[rna_ids] = 0
 
     def row(self, rna_id: int) -> WeightedCode:
         """Returns a view of one row; valid until the next `put`."""

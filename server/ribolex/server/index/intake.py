@@ -5,7 +5,9 @@ Knows nothing of messages or of how it is stored.
 
 import string
 import unicodedata
+from typing import NamedTuple
 
+from ribolex.dictionary import Codes
 from ribolex.errors import InvalidRequestError
 from ribolex.rna import Rna
 from ribolex.rna.alphabet import GAPS
@@ -15,6 +17,15 @@ _PAIRS = {"(": ")", "[": "]", "{": "}", "<": ">"} | dict(
     zip(string.ascii_uppercase, string.ascii_lowercase, strict=True)
 )
 _OPENING = {closing: opening for opening, closing in _PAIRS.items()}
+
+
+class Encoded(NamedTuple):
+    """An RNA with its codes, ready to be stored."""
+
+    rna: Rna
+    codes: Codes
+    """One row a nucleotide, all of the dictionary's k."""
+    fvu: float
 
 
 def check_rna(rna: Rna, where: str, *, degap: bool = False) -> str | None:

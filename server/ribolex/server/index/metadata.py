@@ -4,7 +4,7 @@ Labels are kept by column in memory, so that a condition looks at each different
 once. Knows ids, keys and values; nothing of what they mean, or of search.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -104,6 +104,13 @@ class MetadataColumns:
         for key, column in self._columns.items():
             column.put(rna_id, known.get(key))
         self._end = max(self._end, rna_id + 1)
+        self._kept.clear()
+
+    def remove(self, rna_ids: Iterable[int]) -> None:
+        """Forgets RNAs that are there."""
+        for rna_id in rna_ids:
+            for column in self._columns.values():
+                column.put(rna_id, None)
         self._kept.clear()
 
     def allowed(self, conditions: Sequence[Condition]) -> Bool[np.ndarray, " id"]:

@@ -47,6 +47,11 @@ class PooledSearch:
             self._forward.put(rna_id, code)
         self._projection.put(ids, codes)
 
+    def remove(self, ids: Sequence[int]) -> None:
+        """Forgets codes that are there."""
+        self._forward.remove(ids)
+        self._projection.remove(ids)
+
     def weigh(self, pooled: PooledCode) -> WeightedCode:
         """Returns the search vector of a pooled code."""
         return self._measure.weigh(pooled, self._idf)

@@ -66,9 +66,13 @@ class Projection:
             return
         # Removing reads the whole index; ids above all others cannot be in it.
         if len(stale := ids[ids <= self._highest]):
-            self._index.remove_ids(faiss.IDSelectorBatch(stale))
+            self.remove(stale)
         self._highest = max(self._highest, int(ids.max()))
         self._index.add_with_ids(np.stack([self._project(c) for c in codes]), ids)
+
+    def remove(self, rna_ids: Sequence[int] | Int64[np.ndarray, " rna"]) -> None:
+        """Forgets codes; ids that are not there are passed over."""
+        self._index.remove_ids(faiss.IDSelectorBatch(np.asarray(rna_ids, np.int64)))
 
     def candidates(
         self,

@@ -172,6 +172,17 @@ class Records:
         self.n_rnas += len(ids) - known
         return Written(ids, len(ids) - known, known, change)
 
+    def delete(self, ids: Sequence[int]) -> None:
+        """Deletes stored RNAs, each named once, in one transaction.
+
+        On return that is on disk. After an error all of them are still there.
+        """
+        rows = [(rna_id,) for rna_id in ids]
+        with self._transaction() as db:
+            db.executemany("DELETE FROM nucleotide_code WHERE id = ?", rows)
+            db.executemany("DELETE FROM rna WHERE id = ?", rows)
+        self.n_rnas -= len(rows)
+
     def find(self, name: str) -> int | None:
         """Returns the id of the RNA of that name, if it is there."""
         row = self._db.execute("SELECT id FROM rna WHERE name = ?", (name,)).fetchone()
@@ -182,6 +193,19 @@ class Records:
         statement = "SELECT name FROM rna WHERE id = ?"
         rows = [self._db.execute(statement, (i,)).fetchone() for i in ids]
         return [row[0] for row in rows]
+
+    def ids_after(self, name: str) -> Iterator[int]:
+        """Yields the ids of RNAs whose names come after one, in the order of names."""
+        statement = "SELECT id FROM rna WHERE name > ? ORDER BY name"
+        for (rna_id,) in self._db.execute(statement, (name,)):
+            yield rna_id
+
+    def read_rna(self, rna_id: int) -> Rna:
+        """Returns a stored RNA without its codes."""
+        statement = "SELECT name, sequence, structure, metadata FROM rna WHERE id = ?"
+        row = self._db.execute(statement, (rna_id,)).fetchone()
+        name, sequence, structure, metadata = row
+        return Rna(name, sequence, structure, json.loads(metadata))
 
     def read(self, rna_id: int) -> Record:
         """Returns the record of a stored RNA, all its codes included."""
@@ -236,10 +260,12 @@ class Records:
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield self._db
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            # After some errors, such as a full disk, SQLite has done it itself.
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
 
 
 def _read_facts(db: sqlite3.Connection, path: Path) -> dict[str, Any]:

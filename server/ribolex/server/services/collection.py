@@ -13,6 +13,7 @@ from ribolex.server.convert import codes as convert
 from ribolex.server.convert import collection as encode
 from ribolex.server.services.align import align
 from ribolex.server.services.gate import Gate, deadline_of
+from ribolex.server.services.rnas import delete_rnas, list_rnas
 from ribolex.server.services.search import Caller, answer_query, search_similar
 from ribolex.server.services.streaming import in_order, until_drained
 from ribolex.server.services.upsert import Upsert
@@ -107,6 +108,22 @@ class CollectionService(collection_pb2_grpc.CollectionServiceServicer):
             response, backend.max_message_bytes, "levels", "ask for sequence codes only"
         )
         return response
+
+    async def ListRnas(  # noqa: N802
+        self,
+        request: collection_pb2.ListRnasRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> collection_pb2.ListRnasResponse:
+        """Lists stored RNAs by name, a page at a time."""
+        return await list_rnas(self._gate.enter(), request)
+
+    async def DeleteRnas(  # noqa: N802
+        self,
+        request: collection_pb2.DeleteRnasRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> collection_pb2.DeleteRnasResponse:
+        """Deletes stored RNAs, for good."""
+        return await delete_rnas(self._gate.enter(), request)
 
     async def SearchSimilar(  # noqa: N802
         self,

@@ -1,0 +1,82 @@
+"""Whether all that a collection has in memory is what its table says."""
+
+from collections import Counter
+
+import numpy as np
+
+from ribolex.server.index.collection import Collection
+from ribolex.server.index.position_blocks import SLOTS, Lettered, pieces_of
+from ribolex.server.index.positions import PositionalIndex
+
+Content = Counter[tuple[int, int, int, bytes, bytes]]
+
+
+def check_agreement(collection: Collection) -> int:
+    """Fails unless every index holds what the records hold, and nothing else.
+
+    Returns the number of RNAs.
+    """
+    records, pooled = collection._records, collection._search
+    assert pooled is not None
+    db = records._db
+    assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert db.execute("PRAGMA foreign_key_check").fetchall() == []
+    codes = [row[0] for row in db.execute("SELECT id FROM nucleotide_code ORDER BY id")]
+    stored = {rna_id: pooled.weigh(code) for rna_id, code in records.scan()}
+    assert codes == sorted(stored)
+    assert records.n_rnas == len(stored)
+    for rna_id, vector in stored.items():
+        row = pooled._forward.row(rna_id)
+        assert (row.features == vector.features).all()
+        assert (row.weights == vector.weights).all()
+    live = np.flatnonzero(pooled._forward._length)
+    assert set(live) <= set(stored)
+    if stored:
+        some = next(iter(stored.values()))
+        found = pooled._projection.candidates(some, len(pooled._projection))
+        assert sorted(found.tolist()) == sorted(stored)
+    allowed = np.flatnonzero(collection._metadata.allowed(()))
+    assert allowed.tolist() == sorted(stored)
+    if collection.relatives is not None:
+        assert _content(collection.relatives.index) == _expected(collection)
+    return len(stored)
+
+
+def _expected(collection: Collection) -> Content:
+    """What the positional index of the stored RNAs must hold."""
+    records, relatives = collection._records, collection.relatives
+    assert relatives is not None
+    changes = dict(zip(*(c.tolist() for c in records.changes()), strict=True))
+    found: Content = Counter()
+    for rna_id, sequence, codes in records.nucleotide_codes(changes):
+        letters = np.array(["ACGU".find(x) % 5 for x in sequence], np.uint8)
+        rna = Lettered(
+            rna_id, changes[rna_id], letters, codes, relatives._model.vectors(codes)
+        )
+        for piece in pieces_of(rna, relatives.index.layout):
+            assert len(piece.letters) <= SLOTS
+            found[
+                rna_id,
+                int(piece.changes[0]),
+                int(piece.starts[0]),
+                piece.letters.tobytes(),
+                piece.vectors.tobytes(),
+            ] += 1
+    return found
+
+
+def _content(index: PositionalIndex) -> Content:
+    """What a search of the positional index sees."""
+    seen = index.snapshot()
+    found: Content = Counter()
+    for block in seen.blocks:
+        for place in np.flatnonzero(seen.is_alive(block)):
+            slots = slice(block.piece_slots[place], block.piece_slots[place + 1])
+            found[
+                int(block.rna_ids[place]),
+                int(block.changes[place]),
+                int(block.starts[place]),
+                block.letters[slots].tobytes(),
+                block.vectors[slots].tobytes(),
+            ] += 1
+    return found
