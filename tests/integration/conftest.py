@@ -1,7 +1,8 @@
 """Stubs on a real socket, and a look into the details of a failure."""
 
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +74,13 @@ def failure_of(error: grpc.RpcError) -> Failure:
             else:
                 retry_s = detail.retry_delay.ToMilliseconds() / 1000
     return Failure(error.code(), error.details() or "", reason, fields, retry_s)
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    give_up_s = time.monotonic() + 15
+    while not holds():
+        assert time.monotonic() < give_up_s
+        time.sleep(0.05)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.conftest import OwnServer
-from tests.integration.conftest import Stubs, connect
+from tests.integration.conftest import Stubs, connect, eventually
 
 from ribolex.client import AsyncClient, Client
 from ribolex.server.engine.encoding import EncodeTask
@@ -40,6 +40,15 @@ def scrape(port: int) -> dict[str, float]:
     _, text = get(port, "/metrics")
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines}
+
+
+def ended_calls(found: dict[str, float]) -> dict[str, float]:
+    """Gives how many calls ended, by code and method."""
+    return {
+        key.partition("{")[2]: n
+        for key, n in found.items()
+        if key.startswith("ribolex_requests_total")
+    }
 
 
 def use(stubs: Stubs) -> None:
@@ -249,15 +258,12 @@ def test_what_grpc_refuses_by_itself_is_counted(
             list(stubs.encoder.EncodeStream(stream))
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         stubs.encoder.Encode(ENCODE)
+        # gRPC answers by itself, and only then tells the server, which counts.
+        eventually(lambda: sum(ended_calls(scrape(http_port)).values()) == 3)
         found = scrape(http_port)
         stubs.channel.close()
-    counts = {
-        key.partition("{")[2]: n
-        for key, n in found.items()
-        if key.startswith("ribolex_requests_total")
-    }
     encoder = "ribolex.v1.EncoderService"
-    assert counts == {
+    assert ended_calls(found) == {
         f'code="unheard",method="{encoder}/Encode"}}': 1,
         f'code="OK",method="{encoder}/Encode"}}': 1,
         f'code="CANCELLED",method="{encoder}/EncodeStream"}}': 1,

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import pytest
 import trustme
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.conftest import OwnServer
-from tests.integration.conftest import connect, failure_of
+from tests.integration.conftest import connect, eventually, failure_of
 from typer.testing import CliRunner
 
 from ribolex.client import (
@@ -70,13 +70,6 @@ def swift(monkeypatch: pytest.MonkeyPatch) -> None:
 def local(address: str) -> str:
     """Gives the address under the name that certificates here are for."""
     return address.replace("127.0.0.1", "localhost")
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    give_up_s = time.monotonic() + 15
-    while not holds():
-        assert time.monotonic() < give_up_s
-        time.sleep(0.05)
 
 
 def test_a_server_with_a_certificate_speaks_nothing_else(
