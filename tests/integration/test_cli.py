@@ -297,9 +297,17 @@ def test_feature_prints_its_card_and_its_json(
     assert (card["dictionary"], card["feature"]["id"]) == ("tiny@2", 7)
 
 
+@pytest.mark.parametrize("width", ["", "80"])
 def test_lists_name_what_is_there(
-    run: Run, name: str, capsys: pytest.CaptureFixture[str]
+    run: Run,
+    name: str,
+    width: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setenv("COLUMNS", width)
+    if not width:
+        monkeypatch.delenv("COLUMNS")
     assert run("dictionaries") == 0
     assert run("collections") == 0
     text = capsys.readouterr().out

@@ -90,5 +90,11 @@ def columns(*names: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for name in names:
         justify: Literal["left", "right"] = "right" if name[0] == ">" else "left"
-        table.add_column(name.removeprefix(">"), justify=justify, overflow="fold")
+        table.add_column(
+            name.removeprefix(">"),
+            justify=justify,
+            overflow="fold",
+            # What a thing is named by is to be found and copied whole.
+            no_wrap=name == names[0],
+        )
     return table
