@@ -149,10 +149,14 @@ def _show_rna(
     hits = client.search(
         _COLLECTION, rna=rna.name, top_k=_N_HITS, max_shared_features=2
     )
-    _say(
-        console, "\nThe RNAs most like it, and the shared features that make the score"
-    )
-    _say(console, "(what each adds; the nucleotides here | there in which it fires):\n")
+    _say(console, "\nThe RNAs most like it, and the features that make the score")
+    _say(console, "(what each adds; the nucleotides here | there in which it fires).")
+    if hits.sensitivity != "fast":
+        _say(
+            console,
+            "E-value: how many hits this good chance would make in this search.",
+        )
+    console.print()
     print_hits(console, hits)
     return top[0].id
 
