@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 
 from ribolex.errors import InvalidRequestError
 
-_TAIL = 0.03
+_TAIL = 0.005
 """Upper share of the scores that the tail is fitted to."""
 _FEWEST_IN_TAIL = 20
 _FEWEST_SCORES = 50
