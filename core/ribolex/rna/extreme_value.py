@@ -19,8 +19,10 @@ from jaxtyping import Float, Int
 
 from ribolex.errors import InvalidRequestError
 
-_TAIL = 0.005
+_TAIL = 0.0015
 """Upper share of the scores that the tail is fitted to."""
+_ENOUGH_IN_TAIL = 1000
+"""So many are taken of fewer scores, but no more than a twentieth of all."""
 _FEWEST_IN_TAIL = 20
 _FEWEST_SCORES = 50
 _ROUNDS = 3
@@ -175,7 +177,8 @@ def fit(
         growth = _growth(residues, features[:, 3])
     spread = _features(m, n, growth)[1]
     standard = np.sort(residues / spread)
-    n_tail = max(int(_TAIL * len(standard)), _FEWEST_IN_TAIL)
+    enough = min(_ENOUGH_IN_TAIL, len(standard) // 20)
+    n_tail = max(int(_TAIL * len(standard)), enough, _FEWEST_IN_TAIL)
     tail = standard[-n_tail:]
     rate = 1 / max(float((tail - tail[0]).mean()), 1e-9)
     # Where the tail begins, Gumbel's distribution has its share above.

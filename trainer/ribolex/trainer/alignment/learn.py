@@ -38,7 +38,7 @@ class AlignmentPlan:
     """For directions and votes, at most."""
     n_decoys: int = 500
     """Real RNAs of other families that relatives are told from, beside shuffled."""
-    n_unrelated: int = 600
+    n_unrelated: int = 1000
     """Queries, shuffled and reversed, and as many targets, that chance is fitted to."""
     seed: int = 0
 
