@@ -69,6 +69,9 @@ class Finding:
         default_factory=lambda: np.ones((2, 1), np.float32)
     )
     """Precision and base with clans drawn anew."""
+    precision_interval: tuple[float, float] | None = None
+    """95 % of those draws, as the next one."""
+    enrichment_interval: tuple[float, float] | None = None
 
     @property
     def kind(self) -> str:
@@ -87,41 +90,46 @@ class Finding:
 
     def evidence(self) -> list[Evidence]:
         """Returns its measures one by one."""
-        precision, base = self.draws
-        ratio = precision / np.maximum(base, 1e-9)
         gain = self.f1 - self.constant_f1
         measures = (
-            ("precision", self.precision, self.base, *_interval(precision), None),
-            ("enrichment", self.enrichment, 1.0, *_interval(ratio), None),
-            ("recall", self.recall, None, None, None, None),
-            ("auroc", self.auroc, 0.5, None, None, None),
-            ("average_precision", self.average_precision, self.base, *_NOTHING),
-            ("mcc", self.mcc, 0.0, None, None, self.percentile),
-            ("f1_gain", gain, self.constant_f1, None, None, None),
+            ("precision", self.precision, self.base, self.precision_interval, None),
+            ("enrichment", self.enrichment, 1.0, self.enrichment_interval, None),
+            ("recall", self.recall, None, None, None),
+            ("auroc", self.auroc, 0.5, None, None),
+            ("average_precision", self.average_precision, self.base, None, None),
+            ("mcc", self.mcc, 0.0, None, self.percentile),
+            ("f1_gain", gain, self.constant_f1, None, None),
         )
         return [
             Evidence(
                 self.label,
                 name,
-                effect,
-                self.q_value,
-                control,
+                _short(effect),
+                _short(self.q_value),
+                None if control is None else _short(control),
                 self.support,
                 self.n_families,
-                low,
-                high,
-                percentile,
+                None if interval is None else _short(interval[0]),
+                None if interval is None else _short(interval[1]),
+                None if percentile is None else _short(percentile),
             )
-            for name, effect, control, low, high, percentile in measures
+            for name, effect, control, interval, percentile in measures
         ]
 
 
-_NOTHING = (None, None, None)
+def _short(value: float) -> float:
+    """Returns three digits: more would say nothing, and take twice the file."""
+    return float(f"{value:.3g}")
 
 
-def _interval(draws: Float32[np.ndarray, " draw"]) -> tuple[float, float]:
-    low, high = np.nanquantile(draws, (0.025, 0.975))
-    return float(low), float(high)
+def _intervals(
+    draws: Float32[np.ndarray, "pair draw"],
+) -> Float32[np.ndarray, "pair 2"]:
+    """Returns the middle 95 % of each row's draws, those that are NaN left out."""
+    ordered = np.sort(draws, axis=1)  # NaN comes last
+    last = np.maximum((~np.isnan(draws)).sum(1) - 1, 0)
+    ends = np.stack([np.floor(0.025 * last), np.ceil(0.975 * last)], axis=1)
+    return np.take_along_axis(ordered, ends.astype(np.int64), axis=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,8 +246,11 @@ def _find(table: _Table, seed: int) -> list[tuple[int, Finding]]:
         )
         draws[mask] = np.stack(redrawn, axis=1)
     ratio = draws[:, 0] / np.maximum(draws[:, 1], 1e-9)
+    intervals = _intervals(draws[:, 0]), _intervals(ratio)
     is_firm = (np.nan_to_num(ratio) > 1).mean(1) >= _FIRM
-    mcc = ranked.mcc
+    # Worked out once: each is a table of all features and labels.
+    mcc, precision, recall = ranked.mcc, ranked.precision, ranked.recall
+    base, constant_f1 = ranked.base, ranked.constant_f1
     out = []
     for i in np.flatnonzero(is_firm).tolist():
         f, label = int(features[i]), int(found[i])
@@ -252,16 +263,18 @@ def _find(table: _Table, seed: int) -> list[tuple[int, Finding]]:
             q_value=float(table.q_values[f, label]),
             support=int(table.support[f, label]),
             n_families=int(table.families[f, label]),
-            precision=float(ranked.precision[f, label]),
-            base=float(ranked.base[label]),
-            recall=float(ranked.recall[f, label]),
+            precision=float(precision[f, label]),
+            base=float(base[label]),
+            recall=float(recall[f, label]),
             auroc=float(ranked.auroc[f, label]),
             average_precision=float(ranked.average_precision[f, label]),
             mcc=float(mcc[f, label]),
             f1=float(ranked.f1[f, label]),
-            constant_f1=float(ranked.constant_f1[label]),
+            constant_f1=float(constant_f1[label]),
             percentile=percentile,
             draws=draws[i],
+            precision_interval=(float(intervals[0][i, 0]), float(intervals[0][i, 1])),
+            enrichment_interval=(float(intervals[1][i, 0]), float(intervals[1][i, 1])),
         )
         out.append((f, finding))
     return out

@@ -4,7 +4,7 @@ Knows nothing of how that was found.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -85,10 +85,7 @@ def describe(
             known is None or finding.label.startswith(known.label)
         ):
             named[finding.kind] = finding
-    for kind, less in _SAYS_MORE.items():
-        if kind in named:
-            for other in less:
-                named.pop(other, None)
+    _drop_weaker(named)
     both = ", on both partners of pairs" if look and look.fires_on_both else ""
     if named:
         said = [named[kind] for kind in _SAID if kind in named]
@@ -100,6 +97,7 @@ def describe(
     for finding in findings:
         if finding.enrichment >= _NAMED_ENRICHMENT:
             leanings.setdefault(finding.kind, finding)
+    _drop_weaker(leanings)
     if leanings:
         said = list(leanings.values())[:_LEANINGS]
         places = [f"{_place(each, families)} ({each.enrichment:.1f}x)" for each in said]
@@ -111,25 +109,31 @@ def describe(
     return Sentence(f"fires {how}{around}{both}", float("nan"))
 
 
-def _is_named(precision: float, base: float, kind: str) -> bool:
-    """Returns whether it holds for most firings, and far more often than by chance."""
+def _drop_weaker(said: dict[str, Finding]) -> None:
+    """Takes out what another kind of label says already, and more."""
+    for kind, less in _SAYS_MORE.items():
+        if kind in said:
+            for other in less:
+                said.pop(other, None)
+
+
+def _is_named(precision: Any, base: Any, kind: str) -> Any:
+    """Returns whether it holds for most firings, and far more often than by chance.
+
+    Of numbers, or of arrays of draws.
+    """
     least = _NAMED_PRECISION.get(kind, _PRECISION)
-    return precision >= least and precision >= _NAMED_ENRICHMENT * base
+    return (precision >= least) & (precision >= _NAMED_ENRICHMENT * base)
 
 
-def _leans(precision: float, base: float, kind: str) -> bool:
+def _leans(precision: Any, base: Any, kind: str) -> Any:
     return precision >= _NAMED_ENRICHMENT * base
 
 
-def _hold(said: Sequence[Finding], rule: Callable[[float, float, str], bool]) -> float:
+def _hold(said: Sequence[Finding], rule: Callable[[Any, Any, str], Any]) -> float:
     """Returns the share of draws in which a rule holds for all that is said."""
-    n_draws = min(each.draws.shape[1] for each in said)
-    holds = np.ones(n_draws, bool)
-    for each in said:
-        for draw in range(n_draws):
-            precision, base = each.draws[:, draw]
-            holds[draw] &= rule(float(precision), float(base), each.kind)
-    return float(holds.mean())
+    holds = [rule(*each.draws, each.kind) for each in said]
+    return float(np.logical_and.reduce(holds).mean())
 
 
 def _place(finding: Finding, families: Mapping[str, str]) -> str:

@@ -173,16 +173,17 @@ def count_kinds(
     findings: Mapping[int, list[Finding]], prefix: str
 ) -> dict[str, str | int | float]:
     """Returns how many features go with labels of each kind, and beat the constant."""
+    found: dict[str, set[int]] = {kind: set() for kind in KINDS}
+    better: dict[str, set[int]] = {kind: set() for kind in KINDS}
+    for feature, own in findings.items():
+        for each in own:
+            found[each.kind].add(feature)
+            if each.f1 > each.constant_f1:
+                better[each.kind].add(feature)
     out: dict[str, str | int | float] = {}
     for kind in KINDS:
-        own = [
-            [each for each in found if each.kind == kind] for found in findings.values()
-        ]
-        better = [
-            [each for each in found if each.f1 > each.constant_f1] for found in own
-        ]
-        out[f"{prefix}features with {kind}"] = sum(map(bool, own))
-        out[f"{prefix}features with {kind}, f1 gained"] = sum(map(bool, better))
+        out[f"{prefix}features with {kind}"] = len(found[kind])
+        out[f"{prefix}features with {kind}, f1 gained"] = len(better[kind])
     return out
 
 
