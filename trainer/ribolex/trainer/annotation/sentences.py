@@ -132,7 +132,7 @@ def _leans(precision: Any, base: Any, kind: str) -> Any:
 
 def _hold(said: Sequence[Finding], rule: Callable[[Any, Any, str], Any]) -> float:
     """Returns the share of draws in which a rule holds for all that is said."""
-    holds = [rule(*each.draws, each.kind) for each in said]
+    holds = [rule(each.draws[0], each.draws[1], each.kind) for each in said]
     return float(np.logical_and.reduce(holds).mean())
 
 
