@@ -118,12 +118,8 @@ def _arrays(
     model: AlignmentModel,
     sequences: Sequence[str],
 ) -> NucleotideArrays:
-    parts = []
-    for start in range(0, len(sequences), _RNAS_A_PART):
-        part = sequences[start : start + _RNAS_A_PART]
-        codes = encode_rnas(lm, dictionary.sae, part, dictionary.identity)
-        parts.append(model.vectors(codes))
-    return NucleotideArrays.of_sequences(sequences, np.concatenate(parts))
+    codes = encode_rnas(lm, dictionary.sae, sequences, dictionary.identity)
+    return NucleotideArrays.of_sequences(sequences, model.vectors(codes))
 
 
 def _print(counts: dict[str, list[FalseHits]]) -> None:

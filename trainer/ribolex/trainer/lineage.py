@@ -4,7 +4,7 @@ Two features are one if they point the same way and fire on the same nucleotides
 the same RNAs. Knows nothing of registries or of what features mean.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,7 @@ LEAST_CONFIDENCE = 0.5
 """Below it a feature has no ancestor."""
 
 _NEIGHBOURS = 8
+_RNAS_A_PART = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +71,32 @@ def trace(
 
 
 def encode_rnas(
-    lm: LanguageModel, sae: Sae, sequences: Sequence[str], identity: Identity
+    lm: LanguageModel,
+    sae: Sae,
+    sequences: Sequence[str],
+    identity: Identity,
+    note: Callable[[int, int], None] = lambda done, of: None,
 ) -> Codes:
-    """Returns the codes of all nucleotides; of RNAs, if the dictionary is of those."""
-    found = lm.activations(sequences, [identity.layer], identity.hook)
-    rows = [each[identity.layer] for each in found]
-    if identity.level == "sequence":
-        rows = [x.mean(0, keepdims=True) for x in rows]
-    codes = sae.encode(torch.from_numpy(np.concatenate(rows)))
-    return Codes.from_topk(codes.indices.numpy(), codes.values.numpy(), sae.n_features)
+    """Returns the codes of all nucleotides; of RNAs, if the dictionary is of those.
+
+    Args:
+        lm: the model that the autoencoder was trained on.
+        sae: encodes.
+        sequences: one or more; some of them are in memory as activations at a time.
+        identity: of the dictionary.
+        note: told how many of how many are done.
+    """
+    parts = []
+    for start in range(0, len(sequences), _RNAS_A_PART):
+        part = sequences[start : start + _RNAS_A_PART]
+        found = lm.activations(part, [identity.layer], identity.hook)
+        rows = [each[identity.layer] for each in found]
+        if identity.level == "sequence":
+            rows = [x.mean(0, keepdims=True) for x in rows]
+        indices, values = sae.encode(torch.from_numpy(np.concatenate(rows)))
+        parts.append(Codes.from_topk(indices.numpy(), values.numpy(), sae.n_features))
+        note(start + len(part), len(sequences))
+    return Codes.concatenate(parts)
 
 
 def match_features(

@@ -25,8 +25,6 @@ from ribolex.trainer.lineage import encode_rnas
 Note = Callable[[str, int, int], None]
 """Is told a step, how much of it is done, and of how much."""
 
-_RNAS_A_PART = 256
-
 
 @dataclass(frozen=True, slots=True)
 class AlignmentPlan:
@@ -65,11 +63,11 @@ def learn_alignment(
     Args:
         dictionary: of nucleotides.
         lm: the model that it was made for.
-        sequences: RNAs of many families, in random order.
+        sequences: RNAs of many families.
         relatives: to learn the scoring from, of other families than `sequences`; best
-            of families that the language model
-            was not trained on, since features look better than they are on others.
-            Without any the scoring is the one that served best elsewhere.
+            of families that the language model was not trained on, since features
+            look better than they are on others. Without any the scoring is the one
+            that served best elsewhere.
         plan: how much is used.
         note: is told each step.
 
@@ -92,7 +90,6 @@ def learn_alignment(
     encoder = _Encoder(dictionary, lm)
     sample = _cut(sequences, plan.n_nucleotides)
     codes = encoder.codes(sample, lambda done, of: note("codes", done, of))
-    n_features = identity.n_features
     blank = AlignmentModel(
         whiten(dictionary.sae, codes, plan.width),
         1.0,
@@ -102,7 +99,6 @@ def learn_alignment(
         weigh_votes(codes),
         ExtremeValue(1.0, 0.0, 1.0, 1.0),
     )
-    assert blank.n_features == n_features
     tried: Sequence[Tried] = []
     scoring = START
     if relatives is not None:
@@ -136,13 +132,8 @@ class _Encoder:
         note: Callable[[int, int], None] = lambda done, of: None,
     ) -> Codes:
         """Returns the codes of all nucleotides."""
-        parts = []
-        for start in range(0, len(sequences), _RNAS_A_PART):
-            part = sequences[start : start + _RNAS_A_PART]
-            found = self._dictionary
-            parts.append(encode_rnas(self._lm, found.sae, part, found.identity))
-            note(min(start + _RNAS_A_PART, len(sequences)), len(sequences))
-        return Codes.concatenate(parts)
+        found = self._dictionary
+        return encode_rnas(self._lm, found.sae, sequences, found.identity, note)
 
     def arrays(
         self, model: AlignmentModel, sequences: Sequence[str]
