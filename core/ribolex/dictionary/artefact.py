@@ -29,7 +29,11 @@ from ribolex.dictionary.identity import FileEntry, Identity, Manifest
 from ribolex.dictionary.panel import Panel, read_panel, write_panel
 from ribolex.dictionary.sae import Sae
 from ribolex.disk import sync
-from ribolex.errors import CorruptArtefactError, DictionaryExistsError
+from ribolex.errors import (
+    CorruptArtefactError,
+    DictionaryExistsError,
+    IncompatibleDictionaryError,
+)
 
 MANIFEST_FILE = "dictionary.json"
 CONFIG_FILE = "cfg.json"
@@ -74,6 +78,16 @@ class Dictionary:
         target = self.identity.target
         source = self.identity.standardisation
         return torch.tensor((target.standardisation if target else source).mean)
+
+    def check_lm(self, digest: str) -> None:
+        """Raises an error unless it was made for the language model of a digest.
+
+        Raises:
+            IncompatibleDictionaryError: it was not.
+        """
+        expected = self.identity.lm_digest
+        if expected != digest:
+            raise IncompatibleDictionaryError(self.ref, "lm_digest", expected, digest)
 
 
 def write_dictionary(

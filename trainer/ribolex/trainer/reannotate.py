@@ -13,7 +13,7 @@ import numpy as np
 
 from ribolex.dictionary import Dictionary, FeatureTable, Sae
 from ribolex.dictionary.artefact import CARD_FILE
-from ribolex.errors import IncompatibleDictionaryError, InvalidRequestError
+from ribolex.errors import InvalidRequestError
 from ribolex.lm import LanguageModel
 from ribolex.registry import Registry
 from ribolex.trainer.annotation import Controls, Note, annotate, fold_missing
@@ -78,10 +78,7 @@ def reannotate(
         DictionaryExistsError: it has just this evidence already.
         StaleWriteError: somebody else moved the current version meanwhile.
     """
-    if dictionary.identity.lm_digest != lm.digest:
-        raise IncompatibleDictionaryError(
-            dictionary.ref, "lm_digest", dictionary.identity.lm_digest, lm.digest
-        )
+    dictionary.check_lm(lm.digest)
     with tempfile.TemporaryDirectory() as scratch:
         folder = workdir or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)

@@ -76,10 +76,7 @@ def learn_alignment(
         InvalidRequestError: no RNAs.
     """
     identity = dictionary.identity
-    if identity.lm_digest != lm.digest:
-        raise IncompatibleDictionaryError(
-            dictionary.ref, "lm_digest", identity.lm_digest, lm.digest
-        )
+    dictionary.check_lm(lm.digest)
     if identity.level != "nucleotide":
         raise IncompatibleDictionaryError(
             dictionary.ref, "level", identity.level, "nucleotide"

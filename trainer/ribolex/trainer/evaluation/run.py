@@ -122,10 +122,8 @@ def _read(table: Path, lm: LanguageModel, n: int, seed: int) -> Sequence[Rna]:
 
 def _check(dictionary: Dictionary, lm: LanguageModel, run: EvaluationRun) -> None:
     for each in (dictionary, run.other):
-        if each is not None and each.identity.lm_digest != lm.digest:
-            raise IncompatibleDictionaryError(
-                each.ref, "lm_digest", each.identity.lm_digest, lm.digest
-            )
+        if each is not None:
+            each.check_lm(lm.digest)
     if run.other is not None and run.other.sae.d_out != dictionary.sae.d_out:
         raise IncompatibleDictionaryError(
             run.other.ref, "d_out", run.other.sae.d_out, dictionary.sae.d_out

@@ -14,7 +14,6 @@ import torch
 from pydantic import TypeAdapter
 
 from ribolex.dictionary import Dictionary
-from ribolex.errors import IncompatibleDictionaryError
 from ribolex.lm import LanguageModel, Precision
 from ribolex.rna import read_alignment_rows, read_rnas
 from ribolex.rna.local_alignment import LETTERS, LETTERS_WITH_VECTORS, VECTORS
@@ -236,10 +235,8 @@ def _probe(
 
 
 def _check(dictionary: Dictionary | None, lm: LanguageModel) -> None:
-    if dictionary is not None and dictionary.identity.lm_digest != lm.digest:
-        raise IncompatibleDictionaryError(
-            dictionary.ref, "lm_digest", dictionary.identity.lm_digest, lm.digest
-        )
+    if dictionary is not None:
+        dictionary.check_lm(lm.digest)
 
 
 def _key(data: EvaluationData, plan: EvaluationPlan) -> str:
