@@ -72,7 +72,7 @@ def add(
     batch: options.Batch = 512,
     timeout: options.Timeout = 300.0,
 ) -> None:
-    """Store RNAs in a collection, which is made if it is not there.
+    """Store RNAs in a collection; make it if it is not there.
 
     An RNA whose name is in the collection already is replaced; two of one name in
     the file are an error. Each batch is on disk before the next is sent.

@@ -78,7 +78,7 @@ def annotate(
     ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
-    """Describe the features of a published dictionary anew, and publish that.
+    """Describe the features of a dictionary anew, and publish it.
 
     The new version has the same weights, panel, card and ids: every feature goes on the
     one of its own id with confidence 1. It becomes current.
