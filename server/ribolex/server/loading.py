@@ -169,7 +169,9 @@ async def load_backend(
             settings.search_threads, RecallSample(settings.recall_sample)
         )
         data = settings.data.expanduser()
-        collections = CollectionStore(data, SearchMeasure(), find, options)
+        collections = CollectionStore(
+            data, SearchMeasure(), find, options, partial(_count_commit, metrics)
+        )
         dictionaries.bind(lambda: collections.bound)
         await collections.open()
     except BaseException:
@@ -191,6 +193,11 @@ async def load_backend(
         metrics.swap_failures.labels(reason)
     metrics.watch(_readings(backend, settings.data.expanduser()))
     return backend
+
+
+def _count_commit(metrics: Metrics, n_changes: int, took_s: float) -> None:
+    metrics.commit_changes.observe(n_changes)
+    metrics.commit_seconds.observe(took_s)
 
 
 def _cache(

@@ -127,6 +127,16 @@ class Metrics:
             registry=registry,
         )  # fmt: skip
 
+        self.commit_seconds = Histogram(
+            "ribolex_commit_seconds",
+            "How long it took until changes of a collection were on disk and found.",
+            buckets=_SECONDS, registry=registry,
+        )  # fmt: skip
+        self.commit_changes = Histogram(
+            "ribolex_commit_changes", "Changes of several calls that shared a commit.",
+            buckets=_ROWS, registry=registry,
+        )  # fmt: skip
+
         self.cache_lookups = Counter(
             "ribolex_cache_lookups", "Sequences looked for in a cache.",
             ["store", "result"], registry=registry,

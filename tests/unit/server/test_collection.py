@@ -284,7 +284,7 @@ def test_memory_is_changed_only_after_the_disk(
     def refuse(_: object) -> None:
         raise sqlite3.OperationalError("disk full")
 
-    monkeypatch.setattr(collection._records, "upsert", refuse)
+    monkeypatch.setattr(collection._records, "write", refuse)
     with pytest.raises(sqlite3.OperationalError):
         collection.upsert([encoded("rna", codes)])
     assert find(collection, query_of(collection, codes, 0), 1, 0) == []

@@ -1,19 +1,31 @@
 """Records on disk: whole, atomic, and honest about files that are not theirs."""
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.unit.server.conftest import RandomCodes
 
 from ribolex.dictionary import Codes
 from ribolex.errors import CorruptArtefactError
 from ribolex.rna import Rna
-from ribolex.server.index.records import PooledCode, Record, Records
+from ribolex.server.index import schema
+from ribolex.server.index.records import (
+    PooledCode,
+    Put,
+    Record,
+    Records,
+    Removal,
+    Written,
+)
 
 N_FEATURES = 96
 
@@ -21,7 +33,7 @@ N_FEATURES = 96
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "records.sqlite3"
-    Records.create(path, {"n_features": N_FEATURES, "name": "c"})
+    schema.create(path, {"n_features": N_FEATURES, "name": "c"})
     return path
 
 
@@ -42,11 +54,15 @@ def record(name: str, codes: Codes, sequence: str = "ACGU") -> Record:
     )
 
 
+def put(records: Records, group: list[Record]) -> Written:
+    return records.write([Put(group)]).written[0]
+
+
 def test_a_record_comes_back_as_it_was(
     records: Records, random_codes: RandomCodes
 ) -> None:
     sent = record("one", random_codes(4))
-    written = records.upsert([sent])
+    written = put(records, [sent])
     found = records.read(written.ids[0])
     assert found.rna == sent.rna
     assert found.fvu == sent.fvu
@@ -59,11 +75,12 @@ def test_a_record_comes_back_as_it_was(
 def test_a_name_keeps_its_id_and_the_later_record_stays(
     records: Records, random_codes: RandomCodes
 ) -> None:
-    first = records.upsert(
-        [record("one", random_codes(4)), record("two", random_codes(4))]
+    first = put(
+        records, [record("one", random_codes(4)), record("two", random_codes(4))]
     )
-    again = records.upsert(
-        [record("three", random_codes(4)), record("one", random_codes(2), "GG")]
+    again = put(
+        records,
+        [record("three", random_codes(4)), record("one", random_codes(2), "GG")],
     )
     assert again.ids[1] == first.ids[0]
     assert (again.n_inserted, again.n_updated) == (1, 1)
@@ -75,7 +92,7 @@ def test_of_two_with_one_name_in_a_group_the_later_stays(
     records: Records, random_codes: RandomCodes
 ) -> None:
     group = [record("one", random_codes(4)), record("one", random_codes(2), "GG")]
-    written = records.upsert(group)
+    written = put(records, group)
     assert (written.n_inserted, written.n_updated) == (1, 1)
     assert written.ids[0] == written.ids[1]
     assert records.read(written.ids[0]).rna.sequence == "GG"
@@ -87,7 +104,7 @@ def test_a_group_that_fails_leaves_nothing(
     broken = replace(record("two", random_codes(4)), fvu=None)  # type: ignore[arg-type]
     group = [record("one", random_codes(4)), broken]
     with pytest.raises(sqlite3.IntegrityError):
-        records.upsert(group)
+        put(records, group)
     assert records.find("one") is None
     assert records.n_rnas == 0
 
@@ -95,7 +112,7 @@ def test_a_group_that_fails_leaves_nothing(
 def test_everything_is_there_after_opening_again(
     path: Path, records: Records, random_codes: RandomCodes
 ) -> None:
-    ids = records.upsert([record(name, random_codes(3)) for name in "abc"]).ids
+    ids = put(records, [record(name, random_codes(3)) for name in "abc"]).ids
     records.close()
     with closing(Records(path)) as again:
         assert again.n_rnas == 3
@@ -131,18 +148,83 @@ def test_what_is_no_collection_is_refused(tmp_path: Path, content: bytes) -> Non
 def test_every_upsert_changes_what_its_records_stand_for(
     records: Records, random_codes: RandomCodes
 ) -> None:
-    one = records.upsert([record(name, random_codes(4)) for name in ("a", "b")])
-    two = records.upsert([record("b", random_codes(4)), record("c", random_codes(4))])
-    assert one.change != two.change
+    one = records.write([Put([record(n, random_codes(4)) for n in "ab"])])
+    two = records.write([Put([record(n, random_codes(4)) for n in "bc"])])
+    assert two.change > one.change
     found = dict(zip(*(column.tolist() for column in records.changes()), strict=True))
-    assert found == {one.ids[0]: one.change} | dict.fromkeys(two.ids, two.change)
+    (a, _), (b, c) = one.written[0].ids, two.written[0].ids
+    assert found == {a: one.change, b: two.change, c: two.change}
+
+
+def test_changes_rise_though_the_clock_goes_back(
+    path: Path, random_codes: RandomCodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    for now in (9, 5, 5, 20):
+        monkeypatch.setattr(time, "time_ns", lambda now=now: now)
+        with closing(Records(path)) as records:
+            group = [Put([record(f"{len(seen)}", random_codes(2))])]
+            seen.append(records.write(group).change)
+    assert seen == [9, 10, 11, 20]
+
+
+GROUPS = st.lists(
+    st.lists(
+        st.tuples(st.booleans(), st.lists(st.sampled_from("abcde"), max_size=4)),
+        max_size=5,
+    ),
+    max_size=5,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(groups=GROUPS)
+def test_groups_of_changes_come_to_what_they_do_one_by_one(
+    groups: list[list[tuple[bool, list[str]]]],
+) -> None:
+    """Ids that are given again within a group included."""
+    codes = Codes.from_topk(
+        np.zeros((1, 1), np.int64), np.ones((1, 1), np.float32), N_FEATURES
+    )
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "records"
+        schema.create(path, {"n_features": N_FEATURES})
+        records = Records(path)
+        truth: dict[str, int] = {}
+        index: dict[int, int] = {}
+        number = 0
+        for group in groups:
+            steps: list[Put | Removal] = []
+            counts = []
+            for is_put, names in group:
+                before = set(truth)
+                number += 1
+                if is_put:
+                    sequence = "A" * number
+                    steps.append(Put([record(n, codes, sequence) for n in names]))
+                    truth |= dict.fromkeys(names, number)
+                    counts.append((len(truth) - len(before), 0))
+                else:
+                    steps.append(Removal(names))
+                    truth = {n: x for n, x in truth.items() if n not in names}
+                    counts.append((0, len(before) - len(truth)))
+            done = records.write(steps)
+            found = [(one.n_inserted, one.n_deleted) for one in done.written]
+            assert found == counts
+            for rna_id in done.removed:
+                del index[rna_id]
+            index |= {i: len(r.rna.sequence) for i, r in done.stored.items()}
+            ids = {name: records.find(name) for name in "abcde"}
+            assert {n: index[i] for n, i in ids.items() if i is not None} == truth
+            assert records.n_rnas == len(truth) == len(index)
+        records.close()
 
 
 def test_nucleotides_come_in_the_order_that_is_asked_for(
     records: Records, random_codes: RandomCodes
 ) -> None:
     sent = [record(name, random_codes(4), name * 4) for name in "ACG"]
-    ids = records.upsert(sent).ids
+    ids = put(records, sent).ids
     found = list(records.nucleotide_codes([ids[2], ids[0]]))
     assert [(each.rna_id, each.sequence) for each in found] == [
         (ids[2], "GGGG"),
@@ -157,7 +239,7 @@ def test_a_file_of_the_first_version_is_taken_on(
     path: Path, random_codes: RandomCodes
 ) -> None:
     with closing(Records(path)) as records:
-        records.upsert([record("one", random_codes(4))])
+        put(records, [record("one", random_codes(4))])
     with closing(sqlite3.connect(path)) as db:
         db.executescript(
             "DROP INDEX rna_change; ALTER TABLE rna DROP COLUMN change;"
@@ -168,4 +250,4 @@ def test_a_file_of_the_first_version_is_taken_on(
             assert records.changes().changes.tolist() == [0]
             assert records.read(1).rna.name == "one"
     with closing(Records(path)) as records:
-        assert records.upsert([record("one", random_codes(4))]).n_updated == 1
+        assert put(records, [record("one", random_codes(4))]).n_updated == 1

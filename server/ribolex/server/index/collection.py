@@ -20,6 +20,7 @@ from ribolex.errors import (
     NotReadyError,
     RnaNotFoundError,
 )
+from ribolex.server.index import schema
 from ribolex.server.index.explanation import Aligned
 from ribolex.server.index.facts import Facts
 from ribolex.server.index.forward import WeightedCode
@@ -29,7 +30,14 @@ from ribolex.server.index.listing import Example, Listed, examples_of, list_rnas
 from ribolex.server.index.metadata import Condition, MetadataColumns
 from ribolex.server.index.pairwise import hit_of
 from ribolex.server.index.pooled import PooledSearch, Scored
-from ribolex.server.index.records import PooledCode, Record, Records, Written
+from ribolex.server.index.records import (
+    PooledCode,
+    Put,
+    Record,
+    Records,
+    Removal,
+    Written,
+)
 from ribolex.server.index.relatives import Relative, RelativesSearch, Sought
 from ribolex.server.index.search import (
     Found,
@@ -45,6 +53,15 @@ RECORDS = "records.sqlite3"
 
 _GROUP = 1024
 """Codes that are projected together when a collection is opened."""
+
+
+class Storing(NamedTuple):
+    """RNAs to be stored; each replaces the one of its name."""
+
+    rnas: Sequence[Encoded]
+
+
+Change = Storing | Removal
 
 
 class Query(NamedTuple):
@@ -93,17 +110,12 @@ class Collection:
     @staticmethod
     def create(folder: Path, facts: Facts) -> None:
         """Writes an empty collection into a folder, which must exist."""
-        Records.create(folder / RECORDS, facts.to_json())
+        schema.create(folder / RECORDS, facts.to_json())
 
     @property
     def n_rnas(self) -> int:
         """RNAs stored."""
         return self._records.n_rnas
-
-    @property
-    def is_loaded(self) -> bool:
-        """Whether the index is there."""
-        return self._search is not None
 
     def load(self, dictionary: Dictionary) -> None:
         """Builds the index from the records.
@@ -142,38 +154,53 @@ class Collection:
             self.relatives.close()
         self._records.close()
 
-    def upsert(self, rnas: Sequence[Encoded]) -> Written:
-        """Stores RNAs in one transaction; each replaces the one of its name.
+    def write(self, changes: Sequence[Change]) -> list[Written]:
+        """Makes changes one after the other, in one transaction; tells of each.
 
-        On return they are on disk and can be found.
+        On return they are on disk, and every search sees them. After an error none of
+        them was made.
         """
-        measure = self.facts.measure
-        records = [
-            Record(rna, codes, measure.pool(codes), fvu) for rna, codes, fvu in rnas
+        pool = self.facts.measure.pool
+        steps = [
+            each
+            if isinstance(each, Removal)
+            else Put(
+                [Record(r, codes, pool(codes), fvu) for r, codes, fvu in each.rnas]
+            )
+            for each in changes
         ]
-        written = self._records.upsert(records)
-        last = {rna_id: i for i, rna_id in enumerate(written.ids)}
-        self._pooled.put(list(last), [records[i].pooled for i in last.values()])
-        for rna_id, i in last.items():
-            rna, codes = records[i].rna, records[i].codes
+        pooled = self._pooled
+        done = self._records.write(steps)
+        stored, relatives = done.stored, self.relatives
+        if done.removed:
+            pooled.remove(done.removed)
+            self._metadata.remove(done.removed)
+            if relatives is not None:
+                relatives.index.remove(done.removed)
+        if stored:
+            pooled.put(list(stored), [record.pooled for record in stored.values()])
+        for rna_id, record in stored.items():
+            rna, codes = record.rna, record.codes
             self._metadata.put(rna_id, rna.metadata, len(rna.sequence))
-            if self.relatives is not None:
-                self.relatives.put(rna_id, written.change, rna.sequence, codes)
-        return written
+            if relatives is not None:
+                relatives.put(rna_id, done.change, rna.sequence, codes)
+        return done.written
+
+    def upsert(self, rnas: Sequence[Encoded]) -> Written:
+        """Stores RNAs; each replaces the one of its name. See `write`."""
+        return self.write([Storing(rnas)])[0]
 
     def delete(self, names: Iterable[str]) -> int:
-        """Deletes RNAs in one transaction; returns how many there were.
+        """Deletes RNAs; returns how many there were. See `write`.
 
-        On return they are gone from the disk, and nothing finds them. Names that are
-        not there are passed over.
+        Names that are not there are passed over.
         """
-        found = (self._records.find(name) for name in set(names))
-        return self._delete([rna_id for rna_id in found if rna_id is not None])
+        return self.write([Removal(list(names))])[0].n_deleted
 
     def delete_where(self, where: Sequence[Condition], limit: int) -> int:
         """Deletes at most `limit` of the RNAs that pass all conditions, likewise."""
         ids = np.flatnonzero(self._metadata.allowed(where))
-        return self._delete(ids[:limit].tolist())
+        return self.delete(self._records.names(ids[:limit].tolist()))
 
     def list_rnas(
         self, where: Sequence[Condition], after: str, limit: int, max_size: int
@@ -254,17 +281,6 @@ class Collection:
         """Returns the RNAs in which a feature fires most strongly, strongest first."""
         strongest = self._pooled.strongest(feature, limit)
         return examples_of(feature, strongest, self._records)
-
-    def _delete(self, ids: list[int]) -> int:
-        pooled = self._pooled
-        if not ids:
-            return 0
-        self._records.delete(ids)
-        pooled.remove(ids)
-        self._metadata.remove(ids)
-        if self.relatives is not None:
-            self.relatives.index.remove(ids)
-        return len(ids)
 
     def _find(self, name: str) -> int:
         rna_id = self._records.find(name)

@@ -1,56 +1,24 @@
 """The RNAs of one collection on disk: what is true, whatever else is lost.
 
-A SQLite file in WAL mode. What `upsert` has returned is committed and on disk; all
+A SQLite file in WAL mode. What `write` has returned is committed and on disk; all
 that search needs beside it can be rebuilt from here. Knows nothing of search.
 """
 
 import json
-import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, Int64, UInt32
 
 from ribolex.dictionary import Codes
-from ribolex.errors import CorruptArtefactError
 from ribolex.rna import Rna
+from ribolex.server.index.schema import connect, read_facts
 
-SCHEMA_VERSION = 2
-_APPLICATION = 0x52424C58  # "RBLX": SQLite's application_id of our files
-_SCHEMA = """
-CREATE TABLE facts (json TEXT NOT NULL);
-CREATE TABLE rna (
-    id INTEGER PRIMARY KEY,
-    name TEXT NOT NULL UNIQUE,
-    sequence TEXT NOT NULL,
-    structure TEXT,
-    metadata TEXT NOT NULL,
-    fvu REAL NOT NULL,
-    features BLOB NOT NULL,
-    pooled BLOB NOT NULL,
-    peaks BLOB NOT NULL,
-    change INTEGER NOT NULL DEFAULT 0
-);
--- Holds all that `changes` reads.
-CREATE INDEX rna_change ON rna (change);
--- Apart, so that a rebuild need not read past them.
-CREATE TABLE nucleotide_code (
-    id INTEGER PRIMARY KEY REFERENCES rna (id),
-    indptr BLOB NOT NULL,
-    indices BLOB NOT NULL,
-    "values" BLOB NOT NULL
-);
-"""
-_FROM_1 = """
-ALTER TABLE rna ADD COLUMN change INTEGER NOT NULL DEFAULT 0;
-CREATE INDEX rna_change ON rna (change);
-PRAGMA user_version = 2;
-"""
 _UPSERT = """
 INSERT INTO rna
     (name, sequence, structure, metadata, fvu, features, pooled, peaks, change)
@@ -92,15 +60,40 @@ class Record:
     fvu: float
 
 
+class Put(NamedTuple):
+    """Records to be stored; each replaces the one of its name."""
+
+    records: Sequence[Record]
+
+
+class Removal(NamedTuple):
+    """RNAs to be deleted, by name; those that are not there are passed over."""
+
+    names: Sequence[str]
+
+
 class Written(NamedTuple):
-    """What became of one group of records."""
+    """What became of one `Put` or `Removal`."""
 
     ids: list[int]
-    """Of each record, in their order; a name keeps its id for life."""
-    n_inserted: int
-    n_updated: int
+    """Of each record put, in their order, or of each RNA deleted; a name keeps its id
+    for life."""
+    n_inserted: int = 0
+    n_updated: int = 0
+    n_deleted: int = 0
+
+
+class Effect(NamedTuple):
+    """What a group of changes came to."""
+
+    written: list[Written]
+    """Of each change, in their order."""
+    stored: dict[int, Record]
+    """By id, those put that are there now."""
+    removed: list[int]
+    """Ids that were there before, and are not any more."""
     change: int
-    """Tells what the records are now from what their ids stood for before."""
+    """Tells what the records are now from what their ids stood for before; rises."""
 
 
 class Changes(NamedTuple):
@@ -131,57 +124,42 @@ class Records:
     """
 
     def __init__(self, path: Path) -> None:
-        self._db = _connect(path)
-        self.facts = _read_facts(self._db, path)
+        self._db = connect(path)
+        self.facts = read_facts(self._db, path)
         self._n_features = int(self.facts["n_features"])
         self.n_rnas: int = self._db.execute("SELECT count(*) FROM rna").fetchone()[0]
-
-    @staticmethod
-    def create(path: Path, facts: Mapping[str, Any]) -> None:
-        """Writes the file of an empty collection; the path must be free."""
-        db = _connect(path)
-        db.executescript(_SCHEMA)
-        db.execute("INSERT INTO facts VALUES (?)", (json.dumps(facts),))
-        db.execute(f"PRAGMA application_id = {_APPLICATION}")
-        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        db.close()
+        (last,) = self._db.execute("SELECT max(change) FROM rna").fetchone()
+        self._last_change: int = last or 0
 
     def close(self) -> None:
         """Closes the file; everything acknowledged is in it."""
         self._db.close()
 
-    def upsert(self, records: Sequence[Record]) -> Written:
-        """Stores records in one transaction; each replaces the one of its name.
+    def write(self, changes: Sequence[Put | Removal]) -> Effect:
+        """Makes changes one after the other, in one transaction.
 
         On return they are on disk. After an error none of them is.
         """
-        ids, known = [], 0
         # The time, since a deleted RNA's id may be given again.
-        change = time.time_ns()
-        with self._transaction() as db:
-            for record in records:
-                name = (record.rna.name,)
-                found = db.execute("SELECT 1 FROM rna WHERE name = ?", name).fetchone()
-                known += found is not None
-                (rna_id,) = db.execute(_UPSERT, (*_row(record), change)).fetchone()
-                db.execute(
-                    "INSERT OR REPLACE INTO nucleotide_code VALUES (?, ?, ?, ?)",
-                    (rna_id, *_pack(record.codes)),
-                )
-                ids.append(rna_id)
-        self.n_rnas += len(ids) - known
-        return Written(ids, len(ids) - known, known, change)
-
-    def delete(self, ids: Sequence[int]) -> None:
-        """Deletes stored RNAs, each named once, in one transaction.
-
-        On return that is on disk. After an error all of them are still there.
-        """
-        rows = [(rna_id,) for rna_id in ids]
-        with self._transaction() as db:
-            db.executemany("DELETE FROM nucleotide_code WHERE id = ?", rows)
-            db.executemany("DELETE FROM rna WHERE id = ?", rows)
-        self.n_rnas -= len(rows)
+        change = max(self._last_change + 1, time.time_ns())
+        stored: dict[int, Record] = {}
+        was_there: dict[int, bool] = {}
+        written = []
+        with self._transaction():
+            for each in changes:
+                if isinstance(each, Removal):
+                    done = self._remove(each.names)
+                    for rna_id in done.ids:
+                        was_there.setdefault(rna_id, True)
+                        stored.pop(rna_id, None)
+                else:
+                    done = self._put(each.records, change, was_there)
+                    stored |= zip(done.ids, each.records, strict=True)
+                written.append(done)
+        self._last_change = change
+        self.n_rnas += sum(one.n_inserted - one.n_deleted for one in written)
+        removed = [i for i, known in was_there.items() if known and i not in stored]
+        return Effect(written, stored, removed, change)
 
     def find(self, name: str) -> int | None:
         """Returns the id of the RNA of that name, if it is there."""
@@ -247,6 +225,31 @@ class Records:
             sequence, *blobs = self._db.execute(statement, (rna_id,)).fetchone()
             yield NucleotideCodes(rna_id, sequence, self._codes(*blobs))
 
+    def _put(
+        self, records: Sequence[Record], change: int, was_there: dict[int, bool]
+    ) -> Written:
+        """Stores records; notes of ids not met before whether they are in use."""
+        ids, n_updated = [], 0
+        for record in records:
+            is_known = self.find(record.rna.name) is not None
+            (rna_id,) = self._db.execute(_UPSERT, (*_row(record), change)).fetchone()
+            self._db.execute(
+                "INSERT OR REPLACE INTO nucleotide_code VALUES (?, ?, ?, ?)",
+                (rna_id, *_pack(record.codes)),
+            )
+            was_there.setdefault(rna_id, is_known)
+            n_updated += is_known
+            ids.append(rna_id)
+        return Written(ids, len(ids) - n_updated, n_updated)
+
+    def _remove(self, names: Iterable[str]) -> Written:
+        found = (self.find(name) for name in set(names))
+        ids = [rna_id for rna_id in found if rna_id is not None]
+        rows = [(rna_id,) for rna_id in ids]
+        self._db.executemany("DELETE FROM nucleotide_code WHERE id = ?", rows)
+        self._db.executemany("DELETE FROM rna WHERE id = ?", rows)
+        return Written(ids, n_deleted=len(ids))
+
     def _codes(self, indptr: bytes, indices: bytes, values: bytes) -> Codes:
         return Codes(
             np.frombuffer(indptr, "<u4").astype(np.int64),
@@ -256,53 +259,16 @@ class Records:
         )
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self) -> Iterator[None]:
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            yield self._db
+            yield
             self._db.execute("COMMIT")
         except BaseException:
             # After some errors, such as a full disk, SQLite has done it itself.
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
-
-
-def _read_facts(db: sqlite3.Connection, path: Path) -> dict[str, Any]:
-    """Returns what a collection was made with; a file of version 1 becomes one of 2.
-
-    Raises:
-        CorruptArtefactError: the file is no collection, or of another version.
-    """
-    try:
-        (application,) = db.execute("PRAGMA application_id").fetchone()
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if application != _APPLICATION:
-            raise CorruptArtefactError(path, "is no collection of Ribolex")
-        if version == 1:
-            db.executescript(f"BEGIN IMMEDIATE; {_FROM_1} COMMIT;")
-            version = 2
-        if version != SCHEMA_VERSION:
-            raise CorruptArtefactError(
-                path, f"schema version {version}, expected {SCHEMA_VERSION}"
-            )
-        (text,) = db.execute("SELECT json FROM facts").fetchone()
-    except sqlite3.DatabaseError as error:
-        raise CorruptArtefactError(path, f"not readable: {error}") from error
-    facts: dict[str, Any] = json.loads(text)
-    return facts
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, isolation_level=None)
-    try:
-        db.execute("PRAGMA journal_mode = WAL")
-        # FULL: a commit is on disk before it returns, power cuts included.
-        db.execute("PRAGMA synchronous = FULL")
-    except sqlite3.DatabaseError as error:
-        db.close()
-        raise CorruptArtefactError(path, f"not readable: {error}") from error
-    return db
 
 
 def _row(record: Record) -> tuple[object, ...]:

@@ -1,8 +1,6 @@
 """All collections of a data folder, each on a thread of its own.
 
-The thread owns the collection: whatever is asked of it is done there, one thing after
-the other, so that no lock is needed and no coroutine blocks. Knows nothing of
-messages, or of what is done with a collection.
+Knows nothing of messages, or of what is done with a collection.
 """
 
 import asyncio
@@ -13,11 +11,8 @@ import re
 import shutil
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, TypeVar
-
-import faiss
+from typing import NamedTuple
 
 from ribolex.dictionary import Dictionary
 from ribolex.disk import sync
@@ -29,9 +24,11 @@ from ribolex.errors import (
     NotReadyError,
     RibolexError,
 )
-from ribolex.server.index.collection import Collection
+from ribolex.server.index.collection import Change, Collection
 from ribolex.server.index.facts import Facts
 from ribolex.server.index.measure import SearchMeasure
+from ribolex.server.index.owner import OnCommit, Owner, Result
+from ribolex.server.index.records import Written
 from ribolex.server.index.upkeep import RelativesOptions
 
 _LOG = logging.getLogger(__name__)
@@ -39,7 +36,6 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _COMING, _GOING = ".coming-", ".going-"
 _LOCK = ".lock"
 
-Result = TypeVar("Result")
 FindDictionary = Callable[[str, int], Awaitable[Dictionary]]
 """Gives the dictionary of a name and version, or raises."""
 
@@ -49,52 +45,6 @@ class Summary(NamedTuple):
 
     facts: Facts
     n_rnas: int
-
-
-class _Owner:
-    """A thread and the collection that lives in it."""
-
-    def __init__(self, folder: Path, options: RelativesOptions, ref: str = "") -> None:
-        self.folder = folder
-        self._options = options
-        self.dictionary_ref = ref
-        self.loading = asyncio.Lock()
-        self.is_gone = False
-        # FAISS would wake a team of threads for every query, of which one can work.
-        self._thread = ThreadPoolExecutor(
-            1, f"ribolex-{folder.name}", faiss.omp_set_num_threads, (1,)
-        )
-        self._collection: Collection | None = None
-
-    @property
-    def n_rnas(self) -> int:
-        """RNAs in the collection; 0 while it is not open."""
-        return 0 if self._collection is None else self._collection.n_rnas
-
-    async def run(self, job: Callable[[Collection], Result]) -> Result:
-        """Returns what a job gives, done in the thread after all before it."""
-        if self.is_gone:
-            raise CollectionNotFoundError(self.folder.name)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._do, job)
-
-    async def close(self) -> None:
-        """Waits for the jobs in line and closes the collection."""
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._thread, self._shut)
-        self._thread.shutdown(wait=False)
-
-    def _do(self, job: Callable[[Collection], Result]) -> Result:
-        if self.is_gone:
-            raise CollectionNotFoundError(self.folder.name)
-        if self._collection is None:
-            self._collection = Collection(self.folder, self._options)
-        return job(self._collection)
-
-    def _shut(self) -> None:
-        self.is_gone = True
-        if self._collection is not None:
-            self._collection.close()
 
 
 class CollectionStore:
@@ -109,12 +59,26 @@ class CollectionStore:
         measure: SearchMeasure,
         find_dictionary: FindDictionary,
         options: RelativesOptions = RelativesOptions(),  # noqa: B008
+        on_commit: OnCommit = lambda n_changes, took_s: None,
     ) -> None:
+        """Locks the folder, which is made if it is not there.
+
+        Args:
+            root: the folder.
+            measure: for new collections, unless they are told another.
+            find_dictionary: gives what collections are indexed under.
+            options: of searches that align.
+            on_commit: told of every transaction, in the thread that made it.
+
+        Raises:
+            NotReadyError: another server uses the folder.
+        """
         self._root = root
         self._measure = measure
         self._find_dictionary = find_dictionary
         self._options = options
-        self._owners: dict[str, _Owner] = {}
+        self._on_commit = on_commit
+        self._owners: dict[str, Owner] = {}
         root.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(root)
 
@@ -149,7 +113,7 @@ class CollectionStore:
         """
         folders = await asyncio.to_thread(_tidy, self._root)
         for folder in folders:
-            self._owners[folder.name] = owner = _Owner(folder, self._options)
+            self._owners[folder.name] = owner = self._own(folder)
             try:
                 await self._load(owner)
             except RibolexError as error:
@@ -172,7 +136,7 @@ class CollectionStore:
             )
         facts = Facts.of(name, dictionary, measure)
         await asyncio.to_thread(_create, self._root, facts)
-        self._owners[name] = _Owner(self._root / name, self._options, dictionary.ref)
+        self._owners[name] = self._own(self._root / name, dictionary.ref)
         _LOG.info("collection %s made for %s", name, dictionary.ref)
         return Summary(facts, 0)
 
@@ -224,6 +188,19 @@ class CollectionStore:
         await self._load(owner)
         return await owner.run(job)
 
+    async def write(self, name: str, change: Change) -> Written:
+        """Returns what became of a change once it is on disk and every search sees it.
+
+        Changes that come at the same time share a transaction.
+
+        Raises:
+            CollectionNotFoundError: there is none of that name.
+            RibolexError: it cannot be opened.
+        """
+        owner = self._owner(name)
+        await self._load(owner)
+        return await owner.write(change)
+
     async def close(self) -> None:
         """Closes all collections after what is in line for them."""
         if self._options.sample is not None:
@@ -233,20 +210,26 @@ class CollectionStore:
         self._owners.clear()
         os.close(self._lock)
 
-    def _owner(self, name: str) -> _Owner:
+    def _own(self, folder: Path, ref: str = "") -> Owner:
+        return Owner(folder, self._options, ref, self._on_commit)
+
+    def _owner(self, name: str) -> Owner:
         owner = self._owners.get(name)
         if owner is None:
             raise CollectionNotFoundError(name)
         return owner
 
-    async def _load(self, owner: _Owner) -> None:
+    async def _load(self, owner: Owner) -> None:
+        # Looked at here, not in the thread: callers would wait for it one by one.
+        if owner.is_loaded:
+            return
         async with owner.loading:
-            if await owner.run(lambda collection: collection.is_loaded):
+            if owner.is_loaded:
                 return
             facts = (await owner.run(_summary)).facts
             owner.dictionary_ref = f"{facts.dictionary}@{facts.version}"
             dictionary = await self._find_dictionary(facts.dictionary, facts.version)
-            await owner.run(lambda collection: collection.load(dictionary))
+            await owner.load(dictionary)
             _LOG.info("collection %s opened", facts.name)
 
 

@@ -10,6 +10,7 @@ from ribolex.server.convert.collection import encode_rna
 from ribolex.server.convert.search import decode_conditions
 from ribolex.server.index.collection import Collection
 from ribolex.server.index.metadata import Condition
+from ribolex.server.index.records import Removal
 from ribolex.server.services.gate import Backend
 from ribolex.v1 import collection_pb2
 
@@ -63,9 +64,9 @@ async def delete_rnas(
     if where:
         n_deleted = await _delete_where(backend, request.collection, where)
     else:
-        n_deleted = await backend.collections.run(
-            request.collection, lambda collection: collection.delete(request.names)
-        )
+        removal = Removal(request.names)
+        written = await backend.collections.write(request.collection, removal)
+        n_deleted = written.n_deleted
     return collection_pb2.DeleteRnasResponse(n_deleted=n_deleted)
 
 

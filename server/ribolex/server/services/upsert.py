@@ -18,6 +18,7 @@ from ribolex.server.engine.front import Order
 from ribolex.server.engine.plan import Lane
 from ribolex.server.engine.task import cost
 from ribolex.server.engine.ticket import Spent
+from ribolex.server.index.collection import Storing
 from ribolex.server.index.intake import Encoded, check_rna
 from ribolex.server.services.gate import Backend
 from ribolex.server.services.outcomes import count_answer
@@ -166,8 +167,8 @@ class Upsert:
         return _Ready(ready, sorted(faults), answer.queue_s, answer.batches)
 
     async def _store(self, part: _Part, ready: _Ready) -> None:
-        written = await self._backend.collections.run(
-            self._collection, lambda collection: collection.upsert(ready.rnas)
+        written = await self._backend.collections.write(
+            self._collection, Storing(ready.rnas)
         )
         self._queue_s = max(self._queue_s, ready.queue_s)
         self._batches |= ready.batches

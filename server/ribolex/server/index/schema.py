@@ -1,0 +1,96 @@
+"""The file of one collection: its tables, their version, and how it is opened.
+
+Knows what is in a file; nothing of what is read from it or written to it.
+"""
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ribolex.errors import CorruptArtefactError
+
+SCHEMA_VERSION = 2
+_APPLICATION = 0x52424C58  # "RBLX": SQLite's application_id of our files
+_SCHEMA = """
+CREATE TABLE facts (json TEXT NOT NULL);
+CREATE TABLE rna (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    sequence TEXT NOT NULL,
+    structure TEXT,
+    metadata TEXT NOT NULL,
+    fvu REAL NOT NULL,
+    features BLOB NOT NULL,
+    pooled BLOB NOT NULL,
+    peaks BLOB NOT NULL,
+    change INTEGER NOT NULL DEFAULT 0
+);
+-- Holds all that `changes` reads.
+CREATE INDEX rna_change ON rna (change);
+-- Apart, so that a rebuild need not read past them.
+CREATE TABLE nucleotide_code (
+    id INTEGER PRIMARY KEY REFERENCES rna (id),
+    indptr BLOB NOT NULL,
+    indices BLOB NOT NULL,
+    "values" BLOB NOT NULL
+);
+"""
+_FROM_1 = """
+ALTER TABLE rna ADD COLUMN change INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX rna_change ON rna (change);
+PRAGMA user_version = 2;
+"""
+
+
+def create(path: Path, facts: Mapping[str, Any]) -> None:
+    """Writes the file of an empty collection; the path must be free."""
+    db = connect(path)
+    db.executescript(_SCHEMA)
+    db.execute("INSERT INTO facts VALUES (?)", (json.dumps(facts),))
+    db.execute(f"PRAGMA application_id = {_APPLICATION}")
+    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    db.close()
+
+
+def read_facts(db: sqlite3.Connection, path: Path) -> dict[str, Any]:
+    """Returns what a collection was made with; a file of version 1 becomes one of 2.
+
+    Raises:
+        CorruptArtefactError: the file is no collection, or of another version.
+    """
+    try:
+        (application,) = db.execute("PRAGMA application_id").fetchone()
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if application != _APPLICATION:
+            raise CorruptArtefactError(path, "is no collection of Ribolex")
+        if version == 1:
+            db.executescript(f"BEGIN IMMEDIATE; {_FROM_1} COMMIT;")
+            version = 2
+        if version != SCHEMA_VERSION:
+            raise CorruptArtefactError(
+                path, f"schema version {version}, expected {SCHEMA_VERSION}"
+            )
+        (text,) = db.execute("SELECT json FROM facts").fetchone()
+    except sqlite3.DatabaseError as error:
+        raise CorruptArtefactError(path, f"not readable: {error}") from error
+    facts: dict[str, Any] = json.loads(text)
+    return facts
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Opens a file for one writer, or makes an empty one.
+
+    Raises:
+        CorruptArtefactError: it is no file of SQLite.
+    """
+    db = sqlite3.connect(path, isolation_level=None)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        # FULL: a commit is on disk before it returns, power cuts included.
+        db.execute("PRAGMA synchronous = FULL")
+    except sqlite3.DatabaseError as error:
+        db.close()
+        raise CorruptArtefactError(path, f"not readable: {error}") from error
+    return db
