@@ -60,6 +60,7 @@ from ribolex.client.hits import (
     SharedFeature,
     Step,
 )
+from ribolex.client.matches import FeatureMatch, FeatureMatches, Stretch
 from ribolex.client.npz import CodesWriter
 from ribolex.client.records import (
     Collection,
@@ -117,6 +118,8 @@ __all__ = [
     "Feature",
     "FeatureCard",
     "FeatureExample",
+    "FeatureMatch",
+    "FeatureMatches",
     "FeatureNotFoundError",
     "FeatureProfile",
     "FieldViolation",
@@ -145,6 +148,7 @@ __all__ = [
     "SparseCodes",
     "StaleWriteError",
     "StoredRna",
+    "Stretch",
     "Suggestion",
     "TimedOutError",
     "Timing",

@@ -64,6 +64,8 @@ class AsyncClient(AsyncConnection):
     delete_rnas = awaited(Client.delete_rnas)
     search = awaited(Client.search)
     search_pages = awaited_pages(Client.search_pages)
+    search_features = awaited(Client.search_features)
+    search_features_pages = awaited_pages(Client.search_features_pages)
     align = awaited(Client.align)
     feature = awaited(Client.feature)
     features = awaited_pages(Client.features)

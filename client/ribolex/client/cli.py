@@ -16,6 +16,7 @@ from rich.console import Console
 from ribolex.client import output
 from ribolex.client.commands import features, rnas, versions
 from ribolex.client.commands.encoding import embed, encode
+from ribolex.client.commands.finding import find
 from ribolex.client.commands.health import health
 from ribolex.client.commands.searching import add, align, console, search
 from ribolex.client.commands.server import Server, with_server
@@ -44,7 +45,10 @@ rnas.register(stored)
 app.command()(add)
 app.command()(search)
 app.command()(align)
-app.add_typer(features.app, name="feature", help="Show what features mean, list them.")
+features.app.command()(find)
+app.add_typer(
+    features.app, name="feature", help="Show what features mean; list, find them."
+)
 app.command()(encode)
 app.command()(embed)
 app.command()(health)

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from ribolex.client import convert, hits, records
 from ribolex.client.ask import Ask, Pages, blocking, paged
 from ribolex.client.codes import SparseCodes
-from ribolex.client.connection import Connection
+from ribolex.client.connection import PAGE_SIZE, Connection
 from ribolex.client.encoder import OnRejection
-from ribolex.client.errors import InvalidRequestError, RejectedError
+from ribolex.client.errors import FieldViolation, InvalidRequestError, RejectedError
+from ribolex.client.matches import FeatureMatch, FeatureMatches
 from ribolex.client.status import translated
 from ribolex.client.stream import answers_in_order
 from ribolex.v1 import collection_pb2
@@ -185,6 +186,73 @@ class SearchCalls(Connection):
                 yield accepted(convert.streamed_hits(message), on_rejection)
 
     @blocking
+    def search_features(
+        self,
+        collection: str,
+        query: str,
+        *,
+        dictionary: str | records.DictionaryRef | None = None,
+        where: hits.Where = (),
+        page_size: int = 100,
+        page_token: str = "",
+        count: bool = False,
+    ) -> Ask[FeatureMatches]:
+        """Returns RNAs in which features fire as a query asks, and where, by name.
+
+        Args:
+            collection: its name.
+            query: "812 within 30 before 77, not 5"; `ribolex feature find --help`
+                explains it.
+            dictionary: that the ids in the query are of, "name@version"; None:
+                whichever the collection is indexed under.
+            where: which RNAs to search among, as of `search`.
+            page_size: most RNAs, 1 to 1000; long ones come fewer at a time.
+            page_token: `next_page_token` of the page before; empty for the first.
+            count: whether to count all RNAs that match, on whatever page.
+
+        Raises:
+            CollectionNotFoundError: there is no such collection.
+            FeatureNotFoundError: its dictionary has no such feature.
+            IncompatibleDictionaryError: it has another dictionary.
+            InvalidRequestError: the query cannot be read; `violations` name the
+                character at fault, counted from 0: "query[12]".
+        """
+        if page_size < 1:
+            raise InvalidRequestError(f"page_size: {page_size} is not in 1 to 1000")
+        request = collection_pb2.SearchFeaturesRequest(
+            collection=collection,
+            query=_text(query),
+            dictionary=convert.dictionary_ref_to_pb(dictionary),
+            where=convert.conditions(where),
+            page_size=page_size,
+            page_token=page_token,
+            count=count,
+        )
+        return Ask(self._collections.SearchFeatures, request, convert.feature_matches)
+
+    @paged
+    def search_features_pages(
+        self,
+        collection: str,
+        query: str,
+        *,
+        dictionary: str | records.DictionaryRef | None = None,
+        where: hits.Where = (),
+    ) -> Pages[FeatureMatch]:
+        """Yields all RNAs of a feature query, fetching page after page.
+
+        Parameters and errors are those of `search_features`.
+        """
+        request = collection_pb2.SearchFeaturesRequest(
+            collection=collection,
+            query=_text(query),
+            dictionary=convert.dictionary_ref_to_pb(dictionary),
+            where=convert.conditions(where),
+            page_size=PAGE_SIZE,
+        )
+        return Pages(self._collections.SearchFeatures, request, convert.feature_matches)
+
+    @blocking
     def align(
         self,
         query: str | None = None,
@@ -258,6 +326,19 @@ def _request(
     elif code is not None:
         request.code.CopyFrom(convert.codes_to_pb(code))
     return request
+
+
+def _text(query: str) -> str:
+    """Returns a feature query, if a message can hold it."""
+    try:
+        query.encode()
+    except UnicodeEncodeError as error:
+        fault = f"{query[error.start]!r} found, expected text"
+        field = f"query[{error.start}]"
+        violation = FieldViolation(field, fault)
+        message = f"{field}: {fault}"
+        raise InvalidRequestError(message, violations=(violation,)) from error
+    return query
 
 
 def query_request(

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from ribolex.v1 import codes_pb2 as _codes_pb2
+from ribolex.v1 import dictionary_pb2 as _dictionary_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -1160,6 +1161,196 @@ class AlignmentStep(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AlignmentStep: _TypeAlias = AlignmentStep  # noqa: Y015
+
+@_typing.final
+class SearchFeaturesRequest(_message.Message):
+    """Asks for the RNAs in which features fire."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    QUERY_FIELD_NUMBER: _builtins.int
+    DICTIONARY_FIELD_NUMBER: _builtins.int
+    WHERE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """The collection to search."""
+    query: _builtins.str
+    """What to search for, 1 .. 4096 characters with at most 32 features:
+      812, f812               feature 812 fires somewhere; 812>1.5, 812>=1.5: so strongly
+      A and B, A or B, not A  in the same RNA; a comma is an "and" that binds least
+      A before B, A after B   A fires at a nucleotide before (after) one at which B does
+      A within 30 of B        at most 30 nucleotides apart; or within 30 before (after) B
+      A not within 30 of B    with no B there; "start", "end": first, last nucleotide
+    Places may be chained, "A before B within 9 of C", and "(A or B) before C" takes
+    either. A query that cannot be read is INVALID_ARGUMENT, its field names the
+    character at fault, counted from 0: "query[12]".
+    """
+    page_size: _builtins.int
+    """Most RNAs to answer with, 0 .. 1000. 0: 100. Long ones come fewer at a time."""
+    page_token: _builtins.str
+    """next_page_token of the page before, all else being as it was asked; empty for the
+    first page. RNAs that are stored or deleted between two pages shift none of the
+    others.
+    """
+    count: _builtins.bool
+    """Whether to count all RNAs that match, on whatever page."""
+    @_builtins.property
+    def dictionary(self) -> _codes_pb2.DictionaryRef:
+        """Dictionary version that the ids in the query are of. Absent: whichever the
+        collection is indexed under. Of another one: FAILED_PRECONDITION.
+        """
+
+    @_builtins.property
+    def where(self) -> _containers.RepeatedCompositeFieldContainer[Global___Condition]:
+        """Which RNAs to search among; all conditions must hold. Others are not looked at."""
+
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        query: _builtins.str = ...,
+        dictionary: _codes_pb2.DictionaryRef | None = ...,
+        where: _abc.Iterable[Global___Condition] | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        count: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dictionary", b"dictionary"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "count", b"count", "dictionary", b"dictionary", "page_size", b"page_size", "page_token", b"page_token", "query", b"query", "where", b"where"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchFeaturesRequest: _TypeAlias = SearchFeaturesRequest  # noqa: Y015
+
+@_typing.final
+class SearchFeaturesResponse(_message.Message):
+    """RNAs in which features fire."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MATCHES_FIELD_NUMBER: _builtins.int
+    DICTIONARY_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
+    N_RNAS_FIELD_NUMBER: _builtins.int
+    N_SEARCHED_FIELD_NUMBER: _builtins.int
+    N_MATCHING_FIELD_NUMBER: _builtins.int
+    TIMING_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty if this is the last one."""
+    n_rnas: _builtins.int
+    """RNAs that the collection held."""
+    n_searched: _builtins.int
+    """How many of these n_rnas fulfilled all conditions and were searched."""
+    n_matching: _builtins.int
+    """How many of those match in all; absent unless it was asked for."""
+    @_builtins.property
+    def matches(self) -> _containers.RepeatedCompositeFieldContainer[Global___FeatureMatch]:
+        """The RNAs in the order of their names, as Unicode code points."""
+
+    @_builtins.property
+    def dictionary(self) -> _codes_pb2.DictionaryRef:
+        """Dictionary that feature ids belong to."""
+
+    @_builtins.property
+    def features(self) -> _containers.RepeatedCompositeFieldContainer[_dictionary_pb2.Feature]:
+        """The features that the query names, in its order, without evidence and logos."""
+
+    @_builtins.property
+    def timing(self) -> _codes_pb2.Timing:
+        """Where the time went."""
+
+    def __init__(
+        self,
+        *,
+        matches: _abc.Iterable[Global___FeatureMatch] | None = ...,
+        dictionary: _codes_pb2.DictionaryRef | None = ...,
+        next_page_token: _builtins.str = ...,
+        features: _abc.Iterable[_dictionary_pb2.Feature] | None = ...,
+        n_rnas: _builtins.int = ...,
+        n_searched: _builtins.int = ...,
+        n_matching: _builtins.int | None = ...,
+        timing: _codes_pb2.Timing | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_n_matching", b"_n_matching", "dictionary", b"dictionary", "n_matching", b"n_matching", "timing", b"timing"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_n_matching", b"_n_matching", "dictionary", b"dictionary", "features", b"features", "matches", b"matches", "n_matching", b"n_matching", "n_rnas", b"n_rnas", "n_searched", b"n_searched", "next_page_token", b"next_page_token", "timing", b"timing"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__n_matching: _TypeAlias = _typing.Literal["n_matching"]  # noqa: Y015
+    _WhichOneofArgType__n_matching: _TypeAlias = _typing.Literal["_n_matching", b"_n_matching"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__n_matching) -> _WhichOneofReturnType__n_matching | None: ...
+
+Global___SearchFeaturesResponse: _TypeAlias = SearchFeaturesResponse  # noqa: Y015
+
+@_typing.final
+class FeatureMatch(_message.Message):
+    """An RNA in which features fire as was asked for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RNA_FIELD_NUMBER: _builtins.int
+    STRETCHES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rna(self) -> Global___RnaRecord:
+        """The RNA as stored."""
+
+    @_builtins.property
+    def stretches(self) -> _containers.RepeatedCompositeFieldContainer[Global___Stretch]:
+        """The firings that have part in it, by feature in the order of the query, then by
+        start; none where the query only says what must not be.
+        """
+
+    def __init__(
+        self,
+        *,
+        rna: Global___RnaRecord | None = ...,
+        stretches: _abc.Iterable[Global___Stretch] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rna", b"rna"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rna", b"rna", "stretches", b"stretches"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FeatureMatch: _TypeAlias = FeatureMatch  # noqa: Y015
+
+@_typing.final
+class Stretch(_message.Message):
+    """A run of nucleotides at which a feature fires."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEATURE_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    STOP_FIELD_NUMBER: _builtins.int
+    MAX_ACTIVATION_FIELD_NUMBER: _builtins.int
+    feature: _builtins.int
+    """The feature."""
+    start: _builtins.int
+    """First nucleotide, counted from 0."""
+    stop: _builtins.int
+    """The nucleotide after the last one."""
+    max_activation: _builtins.float
+    """The feature's largest value there, > 0."""
+    def __init__(
+        self,
+        *,
+        feature: _builtins.int = ...,
+        start: _builtins.int = ...,
+        stop: _builtins.int = ...,
+        max_activation: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feature", b"feature", "max_activation", b"max_activation", "start", b"start", "stop", b"stop"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Stretch: _TypeAlias = Stretch  # noqa: Y015
 
 @_typing.final
 class AlignRequest(_message.Message):

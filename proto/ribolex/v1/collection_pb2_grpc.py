@@ -92,6 +92,11 @@ class CollectionServiceStub(object):
                 request_serializer=ribolex_dot_v1_dot_collection__pb2.SearchSimilarStreamRequest.SerializeToString,
                 response_deserializer=ribolex_dot_v1_dot_collection__pb2.SearchSimilarStreamResponse.FromString,
                 _registered_method=True)
+        self.SearchFeatures = channel.unary_unary(
+                '/ribolex.v1.CollectionService/SearchFeatures',
+                request_serializer=ribolex_dot_v1_dot_collection__pb2.SearchFeaturesRequest.SerializeToString,
+                response_deserializer=ribolex_dot_v1_dot_collection__pb2.SearchFeaturesResponse.FromString,
+                _registered_method=True)
         self.Align = channel.unary_unary(
                 '/ribolex.v1.CollectionService/Align',
                 request_serializer=ribolex_dot_v1_dot_collection__pb2.AlignRequest.SerializeToString,
@@ -192,6 +197,14 @@ class CollectionServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SearchFeatures(self, request, context):
+        """Finds the RNAs of a collection in which features fire as a query asks, and where,
+        by name, a page at a time. NOT_FOUND if the dictionary has no such feature.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Align(self, request, context):
         """Aligns two RNAs, given or stored, and says what makes the score.
         FAILED_PRECONDITION if the dictionary has no alignment model.
@@ -252,6 +265,11 @@ def add_CollectionServiceServicer_to_server(servicer, server):
                     servicer.SearchSimilarStream,
                     request_deserializer=ribolex_dot_v1_dot_collection__pb2.SearchSimilarStreamRequest.FromString,
                     response_serializer=ribolex_dot_v1_dot_collection__pb2.SearchSimilarStreamResponse.SerializeToString,
+            ),
+            'SearchFeatures': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchFeatures,
+                    request_deserializer=ribolex_dot_v1_dot_collection__pb2.SearchFeaturesRequest.FromString,
+                    response_serializer=ribolex_dot_v1_dot_collection__pb2.SearchFeaturesResponse.SerializeToString,
             ),
             'Align': grpc.unary_unary_rpc_method_handler(
                     servicer.Align,
@@ -537,6 +555,33 @@ class CollectionService(object):
             '/ribolex.v1.CollectionService/SearchSimilarStream',
             ribolex_dot_v1_dot_collection__pb2.SearchSimilarStreamRequest.SerializeToString,
             ribolex_dot_v1_dot_collection__pb2.SearchSimilarStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchFeatures(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ribolex.v1.CollectionService/SearchFeatures',
+            ribolex_dot_v1_dot_collection__pb2.SearchFeaturesRequest.SerializeToString,
+            ribolex_dot_v1_dot_collection__pb2.SearchFeaturesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -78,6 +78,10 @@ class CollectionServiceStub:
     later instead of failing. What else SearchSimilar would fail with ends the stream
     with the same status, after the answers to all queries before it.
     """
+    SearchFeatures: _grpc.UnaryUnaryMultiCallable[_collection_pb2.SearchFeaturesRequest, _collection_pb2.SearchFeaturesResponse]
+    """Finds the RNAs of a collection in which features fire as a query asks, and where,
+    by name, a page at a time. NOT_FOUND if the dictionary has no such feature.
+    """
     Align: _grpc.UnaryUnaryMultiCallable[_collection_pb2.AlignRequest, _collection_pb2.AlignResponse]
     """Aligns two RNAs, given or stored, and says what makes the score.
     FAILED_PRECONDITION if the dictionary has no alignment model.
@@ -132,6 +136,10 @@ class CollectionServiceAsyncStub(CollectionServiceStub):
     in one query rejects that query only. When the queue is full the server reads on
     later instead of failing. What else SearchSimilar would fail with ends the stream
     with the same status, after the answers to all queries before it.
+    """
+    SearchFeatures: _aio.UnaryUnaryMultiCallable[_collection_pb2.SearchFeaturesRequest, _collection_pb2.SearchFeaturesResponse]  # type: ignore[assignment]
+    """Finds the RNAs of a collection in which features fire as a query asks, and where,
+    by name, a page at a time. NOT_FOUND if the dictionary has no such feature.
     """
     Align: _aio.UnaryUnaryMultiCallable[_collection_pb2.AlignRequest, _collection_pb2.AlignResponse]  # type: ignore[assignment]
     """Aligns two RNAs, given or stored, and says what makes the score.
@@ -244,6 +252,16 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         in one query rejects that query only. When the queue is full the server reads on
         later instead of failing. What else SearchSimilar would fail with ends the stream
         with the same status, after the answers to all queries before it.
+        """
+
+    @_abc_1.abstractmethod
+    def SearchFeatures(
+        self,
+        request: _collection_pb2.SearchFeaturesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_collection_pb2.SearchFeaturesResponse, _abc.Awaitable[_collection_pb2.SearchFeaturesResponse]]:
+        """Finds the RNAs of a collection in which features fire as a query asks, and where,
+        by name, a page at a time. NOT_FOUND if the dictionary has no such feature.
         """
 
     @_abc_1.abstractmethod

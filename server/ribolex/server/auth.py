@@ -26,6 +26,7 @@ METHOD_SCOPES: Mapping[str, Scope] = {
     "/ribolex.v1.CollectionService/DeleteRnas": "write",
     "/ribolex.v1.CollectionService/SearchSimilar": "read",
     "/ribolex.v1.CollectionService/SearchSimilarStream": "read",
+    "/ribolex.v1.CollectionService/SearchFeatures": "read",
     "/ribolex.v1.CollectionService/Align": "read",
     "/ribolex.v1.DictionaryService/ListDictionaries": "read",
     "/ribolex.v1.DictionaryService/ListFeatures": "read",

@@ -110,6 +110,10 @@ class Metrics:
         )  # fmt: skip
         for reason in ("cancelled", "expired"):
             self.dropped_requests.labels(reason)
+        self.feature_search_reads = Counter(
+            "ribolex_feature_search_reads",
+            "RNAs whose codes were read to answer feature queries.", registry=registry,
+        )  # fmt: skip
         self.reload_failures = Counter(
             "ribolex_reload_failures",
             "Changed files (tokens, certificates) that could not be taken.",

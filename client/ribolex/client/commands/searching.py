@@ -167,7 +167,7 @@ def search(
         "sensitivity": chosen, "max_e_value": max_e_value, "where": conditions,
     }  # fmt: skip
     with ExitStack() as stack:
-        told = _open(stack, out)
+        told = open_output(stack, out)
         client = stack.enter_context(place.connect(timeout, collection))
         answers: Iterable[tuple[records.Rna, Hits]]
         if fasta is not None:
@@ -191,7 +191,7 @@ def search(
             _print_answer(query, hits, alignments, degap)
 
 
-def _open(stack: ExitStack, out: Path | None) -> TextIO | None:
+def open_output(stack: ExitStack, out: Path | None) -> TextIO | None:
     """Returns where the table is to be written; None if none is wanted."""
     if out is None:
         return None

@@ -18,6 +18,7 @@ from ribolex.client.convert.searches import (
     SENSITIVITIES,
     aligned,
     conditions,
+    feature_matches,
     hits,
     streamed_hits,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "encode_options",
     "encoded",
     "feature_card",
+    "feature_matches",
     "hits",
     "listed_feature",
     "moved",

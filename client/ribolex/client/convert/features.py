@@ -22,7 +22,7 @@ def feature_card(message: dictionary_pb2.GetFeatureResponse) -> records.FeatureC
     """Returns what a message says of a feature."""
     return records.FeatureCard(
         dictionary=dictionary_ref(message.dictionary),
-        feature=_feature(message.feature),
+        feature=feature(message.feature),
         examples=tuple(
             records.FeatureExample(
                 rna=example.rna,
@@ -43,10 +43,11 @@ def feature_card(message: dictionary_pb2.GetFeatureResponse) -> records.FeatureC
 def listed_feature(message: dictionary_pb2.ListedFeature) -> records.ListedFeature:
     """Returns what a message says of a feature in a list."""
     evidence = _evidence(message.evidence) if message.HasField("evidence") else None
-    return records.ListedFeature(_feature(message.feature), evidence)
+    return records.ListedFeature(feature(message.feature), evidence)
 
 
-def _feature(message: dictionary_pb2.Feature) -> records.Feature:
+def feature(message: dictionary_pb2.Feature) -> records.Feature:
+    """Returns what a message says of a feature, without where it fires."""
     profile = _profile(message.profile) if message.HasField("profile") else None
     return records.Feature(
         id=message.id,

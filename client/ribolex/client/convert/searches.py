@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from ribolex.client import hits as values
 from ribolex.client import records
 from ribolex.client.convert.collections import rna
+from ribolex.client.convert.features import feature
 from ribolex.client.convert.values import (
     dictionary_ref,
     rejection,
@@ -14,6 +15,7 @@ from ribolex.client.convert.values import (
     timing,
 )
 from ribolex.client.errors import InvalidRequestError, ServerError
+from ribolex.client.matches import FeatureMatch, FeatureMatches, Stretch
 from ribolex.v1 import collection_pb2 as pb
 
 SENSITIVITIES: Mapping[str, pb.Sensitivity.ValueType] = {
@@ -123,6 +125,31 @@ def _alignment(message: pb.Alignment) -> values.Alignment:
         ),
         letter_contribution=message.letter_contribution,
         gap_contribution=message.gap_contribution,
+    )
+
+
+def feature_matches(message: pb.SearchFeaturesResponse) -> FeatureMatches:
+    """Returns a page of RNAs in which features fire."""
+    is_counted = message.HasField("n_matching")
+    return FeatureMatches(
+        matches=tuple(_match(one) for one in message.matches),
+        dictionary=dictionary_ref(message.dictionary),
+        features=tuple(feature(one) for one in message.features),
+        n_rnas=message.n_rnas,
+        n_searched=message.n_searched,
+        n_matching=message.n_matching if is_counted else None,
+        next_page_token=message.next_page_token,
+        timing=timing(message.timing),
+    )
+
+
+def _match(message: pb.FeatureMatch) -> FeatureMatch:
+    return FeatureMatch(
+        rna(message.rna),
+        tuple(
+            Stretch(one.feature, one.start, one.stop, one.max_activation)
+            for one in message.stretches
+        ),
     )
 
 

@@ -174,7 +174,7 @@ def _shared(
 
 def _token(request: pb.SearchSimilarRequest, last: Rank) -> str:
     e_value, score = last.e_value.hex(), last.minus_score.hex()
-    told = json.dumps([_digest(request), e_value, score, last.name])
+    told = json.dumps([digest_of(request), e_value, score, last.name])
     return base64.urlsafe_b64encode(told.encode()).decode()
 
 
@@ -190,17 +190,16 @@ def _decode_token(request: pb.SearchSimilarRequest) -> Rank | None:
         raise InvalidRequestError(
             "page_token", "is none, expected the last page's next_page_token"
         ) from error
-    if digest != _digest(request):
+    if digest != digest_of(request):
         raise InvalidRequestError(
             "page_token", "is of another search, expected the same as for that page"
         )
     return rank
 
 
-def _digest(request: pb.SearchSimilarRequest) -> str:
+def digest_of(request: pb.SearchSimilarRequest | pb.SearchFeaturesRequest) -> str:
     """Returns what tells one search from another, whatever page of it is asked for."""
-    bare = pb.SearchSimilarRequest()
-    bare.CopyFrom(request)
+    bare = type(request).FromString(request.SerializeToString())
     bare.ClearField("page_token")
     bare.ClearField("page_size")
     return hashlib.sha256(bare.SerializeToString(deterministic=True)).hexdigest()[:16]

@@ -23,6 +23,7 @@ from ribolex.errors import (
 from ribolex.server.index import schema
 from ribolex.server.index.explanation import Aligned
 from ribolex.server.index.facts import Facts
+from ribolex.server.index.feature_search import FeatureScan, Source
 from ribolex.server.index.forward import WeightedCode
 from ribolex.server.index.hits import Firing, Hit, SharedFeature
 from ribolex.server.index.intake import Encoded
@@ -276,6 +277,12 @@ class Collection:
             hits.append(ranked[rank]())
         last = page[-1] if len(page) < len(left) else None
         return Found(hits, sensitivity, n_rnas, n_searched, last)
+
+    def step(self, scan: FeatureScan) -> bool:
+        """Takes a search for features a block further; returns whether it is done."""
+        n_features = self.facts.n_features
+        pooled, metadata = self._pooled, self._metadata
+        return scan.step(Source(self._records, pooled, metadata, n_features))
 
     def examples(self, feature: int, limit: int) -> list[Example]:
         """Returns the RNAs in which a feature fires most strongly, strongest first."""

@@ -120,16 +120,28 @@ class ForwardStore:
     def strongest(self, feature: int, limit: int) -> list[Strongest]:
         """Returns the rows with the largest peaks of a feature, largest first.
 
-        Reads every row. Equal peaks come in the order of ids.
+        Looks into every row. Equal peaks come in the order of ids.
         """
-        rna_ids = np.flatnonzero(self._length)
-        lengths = self._length[rna_ids]
-        places = _ranges(self._start[rna_ids], lengths)
-        owners = np.repeat(rna_ids, lengths)
-        is_it = self._features[places] == feature
-        peaks, owners = self._peaks[places[is_it]], owners[is_it]
-        order = np.lexsort((owners, -peaks))[:limit]
-        return [Strongest(int(owners[i]), float(peaks[i])) for i in order]
+        peaks = self.peaks(feature, len(self._length))
+        rna_ids = np.flatnonzero(peaks)
+        order = np.lexsort((rna_ids, -peaks[rna_ids]))[:limit]
+        return [Strongest(int(i), float(peaks[i])) for i in rna_ids[order]]
+
+    def peaks(self, feature: int, n_ids: int) -> Float32[np.ndarray, " id"]:
+        """Returns the peak of a feature in the row of each id, 0 where it has none.
+
+        Args:
+            feature: which.
+            n_ids: how many ids, from 0; no more than there is room for.
+        """
+        peaks: Float32[np.ndarray, " id"] = _peaks_of(
+            feature,
+            self._features,
+            self._peaks,
+            self._start[:n_ids],
+            self._length[:n_ids],
+        )
+        return peaks
 
     def _make_room(self, rna_id: int, n_entries: int) -> None:
         if rna_id >= len(self._start):
@@ -185,6 +197,29 @@ def _score(
         if shared > 0.0:
             scores[row] = shared if own == 0.0 else shared / (both - shared)
     return scores
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _peaks_of(
+    feature: int,
+    features: UInt32[np.ndarray, " entry"],
+    peaks: Float32[np.ndarray, " entry"],
+    starts: Int64[np.ndarray, " row"],
+    lengths: Int64[np.ndarray, " row"],
+) -> Float32[np.ndarray, " row"]:
+    """Returns the peak of a feature in each row, 0 where it has none."""
+    out = np.zeros(len(starts), np.float32)
+    for row in range(len(starts)):
+        first, after = starts[row], starts[row] + lengths[row]
+        while first < after:
+            middle = (first + after) >> 1
+            if features[middle] < feature:
+                first = middle + 1
+            else:
+                after = middle
+        if first < starts[row] + lengths[row] and features[first] == feature:
+            out[row] = peaks[first]
+    return out
 
 
 def _ranges(

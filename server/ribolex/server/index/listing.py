@@ -56,14 +56,15 @@ def list_rnas(
         if not allowed[rna_id]:
             continue
         rna = records.read_rna(rna_id)
-        size += _size(rna)
+        size += size_of(rna)
         if len(rnas) == limit or (rnas and size > max_size):
             return Listed(rnas, n_rnas, False)
         rnas.append(rna)
     return Listed(rnas, n_rnas, True)
 
 
-def _size(rna: Rna) -> int:
+def size_of(rna: Rna) -> int:
+    """Returns how large an RNA is, in letters, signs and metadata."""
     known = sum(len(key) + len(text) for key, text in rna.metadata.items())
     return len(rna.sequence) + len(rna.structure or "") + known
 

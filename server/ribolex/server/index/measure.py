@@ -35,6 +35,11 @@ class SearchMeasure:
     """What the dictionary's idf is raised to; 0 leaves features unweighted."""
     likeness: Likeness = "jaccard"
 
+    @property
+    def has_all_features(self) -> bool:
+        """Whether every feature that fires in an RNA is in its search vector."""
+        return self.keep_strongest is None and self.idf_power == 0
+
     def pool(self, codes: Codes) -> PooledCode:
         """Returns the pooled code of one RNA."""
         if self.keep_strongest is not None:

@@ -81,6 +81,15 @@ class PooledSearch:
         """Returns what makes the score of a query and one RNA; they sum to it."""
         return self._forward.parts(query, rna_id)
 
+    @property
+    def has_all_features(self) -> bool:
+        """Whether what has no peak of a feature has no nucleotide with it."""
+        return self._measure.has_all_features
+
+    def peaks(self, feature: int, n_ids: int) -> Float32[np.ndarray, " id"]:
+        """Returns the largest value of a feature by id, 0 where it has none."""
+        return self._forward.peaks(feature, n_ids)
+
     def strongest(self, feature: int, limit: int) -> list[Strongest]:
         """Returns the RNAs in which a feature has its largest peaks, largest first."""
         return self._forward.strongest(feature, limit)

@@ -12,6 +12,7 @@ import grpc
 from ribolex.server.convert import codes as convert
 from ribolex.server.convert import collection as encode
 from ribolex.server.services.align import align
+from ribolex.server.services.feature_search import search_features
 from ribolex.server.services.gate import Gate, deadline_of
 from ribolex.server.services.rnas import delete_rnas, list_rnas
 from ribolex.server.services.search import Caller, answer_query, search_similar
@@ -156,6 +157,15 @@ class CollectionService(collection_pb2_grpc.CollectionServiceServicer):
                 response.index = index
                 yield response
                 index += 1
+
+    async def SearchFeatures(  # noqa: N802
+        self,
+        request: collection_pb2.SearchFeaturesRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> collection_pb2.SearchFeaturesResponse:
+        """Finds RNAs in which features fire as a query asks, and where."""
+        deadline_s = deadline_of(context.time_remaining())
+        return await search_features(Caller(self._gate.enter(), deadline_s), request)
 
     async def Align(  # noqa: N802
         self,
