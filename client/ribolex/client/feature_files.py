@@ -30,10 +30,11 @@ def write_matches(
 ) -> None:
     """Writes all pages of an answer, with a header even if nothing was found."""
     head, write = _FORMS[form]
-    file.write(head)
     if form != "tsv":
-        file.write(f"# {_CELL.sub(' ', query)}\n")
+        head += f"# {_CELL.sub(' ', query)}\n"
     for page in pages:
+        file.write(head)
+        head = ""
         features = {one.id: one for one in page.features}
         for match in page:
             file.writelines(write(match, features, str(page.dictionary)))
