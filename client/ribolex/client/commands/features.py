@@ -67,8 +67,8 @@ def list_(
         str,
         typer.Option(
             help='Only those that go with it: "structure:hairpin", "family:RF00005"; '
-            '"type:" for any type. Kinds: nucleotide, kmer, structure, pair, loop, '
-            "pairing, type, family, clan.",
+            '"type:" for any type. Kinds: nucleotide, kmer, tract, structure, pair, '
+            "loop, pairing, type, family, clan.",
         ),
     ] = "",
     measure: Annotated[

@@ -61,6 +61,11 @@ def test_every_row_has_the_labels_of_its_nucleotide(drawn: Drawn) -> None:
         assert [each for each in found if each.startswith("kmer")] == (
             [f"kmer:{window}"] if is_whole else []
         )
+        left, right = rna.sequence[: at + 1], rna.sequence[at:]
+        letter = rna.sequence[at]
+        run = len(left) - len(left.rstrip(letter)) + len(right)
+        run -= len(right.lstrip(letter)) + 1
+        assert (f"tract:{letter}" in found) == (run >= 4)
         if "(" not in (rna.structure or ""):
             assert (labels.slots[row, 1:4] == -2).all()
             continue

@@ -31,6 +31,7 @@ MIN_ENRICHMENT = 1.2
 KINDS = {
     "nucleotide": 2,
     "kmer": 3,
+    "tract": 1,
     "structure": 2,
     "pair": 2,
     "loop": 2,

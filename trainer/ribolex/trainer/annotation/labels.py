@@ -27,6 +27,8 @@ LETTER_SLOT, ELEMENT_SLOT = 0, 1
 
 _LOOP_SIZES = {"H": range(3, 9), "B": range(1, 4), "I": range(2, 7)}
 """The last of each stands for larger ones, too."""
+SHORTEST_TRACT = 4
+"""Equal letters in a row that make a tract."""
 _PAIRS = ("AU", "CG", "GC", "GU", "UA", "UG")
 _MIN_MEMBERS = 20
 _MIN_FAMILIES = 3
@@ -65,7 +67,7 @@ class Pairing:
 
 
 def label_nucleotides(material: Material) -> tuple[Labels, Pairing]:
-    """Returns the labels of all rows: letter, element, pair, loop and 3-mer.
+    """Returns the labels of all rows: letter, element, pair, loop, 3-mer and tract.
 
     Rows of whole RNAs have none; elements, pairs and loops are UNKNOWN where an RNA
     has no pair.
@@ -218,6 +220,7 @@ class _Nucleotides:
                 ["".join(word) for word in product(LETTERS, repeat=3)],
                 self._kmers(),
             ),
+            ("tract", list(LETTERS), self._tracts()),
         ]
 
     def _pairs(self, is_known: np.ndarray) -> np.ndarray:
@@ -251,6 +254,15 @@ class _Nucleotides:
         words = left.astype(np.int16) * 16 + middle * 4 + right
         out[1:-1] = np.where(is_whole, words, NONE)
         return out
+
+    def _tracts(self) -> np.ndarray:
+        is_new = np.ones(len(self.letters), bool)
+        is_new[1:] = self.letters[1:] != self.letters[:-1]
+        is_new[1:] |= self.rna_of[1:] != self.rna_of[:-1]
+        run = np.cumsum(is_new) - 1
+        is_long = np.bincount(run, minlength=1)[run] >= SHORTEST_TRACT
+        is_long &= self.letters < len(LETTERS)
+        return np.where(is_long, self.letters.astype(np.int16), NONE)
 
 
 def _bytes(texts: Iterable[str]) -> UInt8[np.ndarray, " sign"]:

@@ -14,10 +14,14 @@ _NAMED_PRECISION = {"type": 0.5, "family": 0.5, "clan": 0.5}
 _PRECISION = 0.6
 _NAMED_ENRICHMENT = 1.5
 _LEANINGS = 2
-_SAID = ("nucleotide", "kmer", "pair", "loop", "structure", "family", "clan", "type")
+_SAID = (
+    *("nucleotide", "kmer", "pair", "tract", "loop", "structure"),
+    *("family", "clan", "type"),
+)
 """Kinds of label in the order in which they are said."""
 _SAYS_MORE = {
     "kmer": ("nucleotide",),
+    "tract": ("nucleotide", "kmer"),
     "pair": ("nucleotide", "structure"),
     "loop": ("structure",),
     "family": ("clan", "type"),
@@ -142,6 +146,8 @@ def _place(finding: Finding, families: Mapping[str, str]) -> str:
         return f"on {name}"
     if finding.kind == "kmer":
         return f"on the {name[1]} of {name}"
+    if finding.kind == "tract":
+        return f"in tracts of {name}"
     if finding.kind == "pair":
         return f"on {name[0]} paired with {name[1]}"
     if finding.kind == "loop":
