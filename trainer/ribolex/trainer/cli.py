@@ -7,6 +7,7 @@ from ribolex.trainer.commands.align import align
 from ribolex.trainer.commands.annotate import annotate
 from ribolex.trainer.commands.corpus import build, show
 from ribolex.trainer.commands.evaluate import evaluate
+from ribolex.trainer.commands.findings import app as findings
 from ribolex.trainer.commands.interchange import export, import_
 from ribolex.trainer.commands.pretrain import pretrain
 from ribolex.trainer.commands.score_lm import score_lm
@@ -22,6 +23,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(corpus, name="corpus", help="Make corpora of RNAs, look at them.")
     app.command()(annotate)
     app.command()(evaluate)
+    app.add_typer(findings, name="findings", help="Hold features against controls.")
     app.command()(pretrain)
     app.command()(score_lm)
     app.command()(train)

@@ -11,19 +11,15 @@ from ribolex.rna import Rna
 from ribolex.trainer.activations import Activations, Progress
 from ribolex.trainer.annotation.controls import N_RANDOM, Controls, read_shuffled
 from ribolex.trainer.annotation.findings import Finding, Random, find
-from ribolex.trainer.annotation.firings import collect_firings
 from ribolex.trainer.annotation.interpretation import interpret
-from ribolex.trainer.annotation.labels import label_nucleotides, label_rnas
-from ribolex.trainer.annotation.material import arrange
-from ribolex.trainer.annotation.ranking import rank
-from ribolex.trainer.annotation.significance import Measured, assess
+from ribolex.trainer.annotation.measuring import Steps, label, measure, silent
+from ribolex.trainer.annotation.significance import assess
 from ribolex.trainer.annotation.table import (
     count_kinds,
     describe_basis,
     suggest,
     tabulate,
 )
-from ribolex.trainer.annotation.walk import walk
 
 Note = Callable[[str, int, int], None]
 """Is told a step, how much of it is done, and of how much."""
@@ -52,22 +48,14 @@ def annotate(
         InvalidRequestError: an RNA's structure is none.
         OSError: the temporary folder is full.
     """
-    material = arrange(rnas, activations)
-    labels, pairing = label_nucleotides(material)
-    of_rnas = label_rnas(material)
+    on = label(rnas, activations)
+    material = on.material
 
     def told(step: str) -> Progress:
         return lambda done, total: note(step, done, total)
 
-    def measure(
-        sae: Sae, n_kept: int | None, encoded: Progress, walked: Progress
-    ) -> Measured:
-        firings = collect_firings(sae, material, activations, encoded, n_kept)
-        found = walk(firings, labels, pairing, material, walked)
-        ranked = rank(firings, labels, told("rank") if n_kept is None else walked)
-        return Measured(firings, ranked, rank(found.peaks, of_rnas, _silent), found)
-
-    measured = measure(sae, None, told("encode"), told("walk"))
+    steps = Steps(told("encode"), told("walk"), told("rank"))
+    measured = measure(sae, on, steps)
     significance = assess(measured, material)
     shuffled = read_shuffled(
         sae, measured.firings, material, controls, told("shuffled")
@@ -75,7 +63,8 @@ def annotate(
     random: Random | None = None
     random_findings: dict[int, list[Finding]] = {}
     if controls.random is not None:
-        other = measure(controls.random, N_RANDOM, told("random"), _silent)
+        steps = Steps(told("random"), silent, silent)
+        other = measure(controls.random, on, steps, N_RANDOM)
         tests = assess(other, material)
         random = Random.of(other, tests)
         random_findings = find(other, tests, material, None)
@@ -112,7 +101,3 @@ def in_one(progress: Progress) -> Note:
         progress(int(1000 * share), 1000)
 
     return note
-
-
-def _silent(_done: int, _total: int) -> None:
-    pass

@@ -23,21 +23,22 @@ _OTHERS = {
     "random model": "#7a5195",
 }
 _MARKERS = "osD^vP"
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
-    "svg.hashsalt": "ribolex",  # the same bytes for the same numbers
+    "svg.hashsalt": "ribolex",
     "svg.fonttype": "none",
 }
+"""Of every picture; the same bytes for the same numbers."""
 
 
 def write_plots(evaluation: Evaluation, folder: Path) -> None:
     """Writes evaluation.svg and evaluation.png to a folder."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = draw(evaluation)
         figure.savefig(folder / "evaluation.svg", metadata={"Date": None})
         figure.savefig(folder / "evaluation.png", dpi=160, metadata={"Software": None})

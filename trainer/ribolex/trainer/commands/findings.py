@@ -1,0 +1,125 @@
+"""`ribolex findings`: what features go with, beside everything that they must beat."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ribolex.trainer.commands.bars import StageBars
+
+if TYPE_CHECKING:
+    from ribolex.trainer.findings import Tables
+
+_SHOWN = "structure", "tract", "type", "family"
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command()
+def labels(
+    dictionaries: Annotated[
+        list[str], typer.Argument(metavar="NAME[@VERSION]...", help="Of --registry.")
+    ],
+    rnas: Annotated[
+        list[Path],
+        typer.Option(
+            help="Table of RNAs with types, families and structures; may be repeated."
+        ),
+    ],
+    registry: Annotated[
+        str, typer.Option(help="Where they are: a folder, or redis://....")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for tables and plots.")
+    ],
+    held_out: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Table of RNAs of other families: the best feature of each label is "
+            "chosen on --rnas and scored here."
+        ),
+    ] = None,
+    lm: Annotated[
+        str,
+        typer.Option(
+            help="Their RiNALMo: name, folder or file, or the one in the box."
+        ),
+    ] = "bundled",
+    nucleotides: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Of --rnas about so many: half of families in turn, half to fill some "
+            "families up to 25 members.",
+        ),
+    ] = 300_000,
+    held_out_nucleotides: Annotated[
+        int, typer.Option(min=1, help="Of --held-out about so many.")
+    ] = 100_000,
+    control_rows: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Nucleotides that a random dictionary, and one of an untrained model, "
+            "are fitted to; 0 for neither.",
+        ),
+    ] = 300_000,
+    seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0,
+    workdir: Annotated[
+        Path | None,
+        typer.Option(help="Folder of activations and fits that a second run finds."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Count features that go with labels, beside neurons and controls.
+
+    Dictionaries, of several layers as a rule, transcoders included, against the model's
+    own neurons, random directions, an untrained model and shuffled RNAs: the same
+    counts, tests and thresholds for all (docs/evidence.md, docs/findings.md).
+
+    Prints tables. Writes arms.tsv (sparsity, selectivity), kinds.tsv (features that go
+    with letters, tracts, structure, types, families), labels.tsv (each label, and its
+    best feature on other families), features.tsv.gz, findings.svg and .png to OUT.
+    """
+    from ribolex.lm import load_lm
+    from ribolex.registry import open_registry
+    from ribolex.trainer.findings import Look, look
+    from ribolex.trainer.findings.plot import write_plot
+
+    source = open_registry(registry)
+    plan = Look(
+        rnas=rnas,
+        held_out=held_out or [],
+        n_nucleotides=nucleotides,
+        n_held_out=held_out_nucleotides,
+        control_rows=control_rows,
+        seed=seed,
+        device=device,
+    )
+    found = [source.get(name) for name in dictionaries]
+    out.mkdir(parents=True, exist_ok=True)
+    with StageBars(Console(stderr=True)) as bars:
+        model = load_lm(lm, device=device)
+        tables = look(found, model, plan, workdir, bars.show)
+    tables.write(out)
+    write_plot(tables, out)
+    _print(tables, out)
+
+
+def _print(tables: "Tables", out: Path) -> None:
+    console = Console()
+    shares = {(row.dictionary, row.arm, row.kind): row for row in tables.kinds}
+    for name in dict.fromkeys(row.dictionary for row in tables.arms):
+        table = Table(title=f"{name}: features that go with", title_justify="left")
+        table.add_column("", no_wrap=True)
+        for heading in ("tested", *_SHOWN, "selectivity"):
+            table.add_column(heading, justify="right", no_wrap=True)
+        for row in tables.arms:
+            if row.dictionary == name:
+                found = [shares[name, row.arm, kind].n_features for kind in _SHOWN]
+                cells = [f"{n:,}" for n in (row.n_supported, *found)]
+                table.add_row(row.arm, *cells, f"{row.selectivity_50:.2f}")
+        console.print(table)
+    console.print(f"written to {out}")
