@@ -11,6 +11,7 @@ from ribolex.trainer.commands.bars import StageBars
 
 if TYPE_CHECKING:
     from ribolex.trainer.findings import Tables
+    from ribolex.trainer.findings.enrich import Enriched
 
 _SHOWN = "structure", "tract", "type", "family"
 
@@ -106,6 +107,119 @@ def labels(
     tables.write(out)
     write_plot(tables, out)
     _print(tables, out)
+
+
+@app.command()
+def terms(
+    dictionary: Annotated[
+        str, typer.Argument(metavar="NAME[@VERSION]", help="Of --registry.")
+    ],
+    rnas: Annotated[
+        list[Path],
+        typer.Option(help="Table of RNAs with types and families; may be repeated."),
+    ],
+    registry: Annotated[
+        str, typer.Option(help="Where it is: a folder, or redis://....")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for tables.")],
+    annotations: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--terms",
+            help="Terms beside types, families and clans: a GAF file, or a table of "
+            "name, tab, term; names are those of RNAs, or accessions of their "
+            "sources, families or clans. May be repeated.",
+        ),
+    ] = None,
+    obo: Annotated[
+        Path | None,
+        typer.Option(help="OBO file: an RNA has whatever its terms are part of."),
+    ] = None,
+    lm: Annotated[
+        str,
+        typer.Option(help="Its RiNALMo: name, folder or file, or the one in the box."),
+    ] = "bundled",
+    nucleotides: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Of --rnas about so many: half of families in turn, half to fill some "
+            "families up to 25 members.",
+        ),
+    ] = 300_000,
+    control_rows: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Rows that a random dictionary, and one of an untrained model, are "
+            "fitted to; 0 for neither.",
+        ),
+    ] = 300_000,
+    deals: Annotated[
+        int, typer.Option(min=0, help="Times that terms are dealt out by chance.")
+    ] = 5,
+    seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0,
+    workdir: Annotated[
+        Path | None,
+        typer.Option(help="Folder of activations and fits that a second run finds."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Test the RNAs in which features fire for terms of an ontology.
+
+    Best with a dictionary of whole sequences (level = "sequence"). One false-discovery
+    rate over all features and terms, terms of three clans or more tested over clans;
+    beside it the papers' rule, Fisher's test over RNAs corrected within each feature.
+    Both again for controls, and for terms dealt out by chance.
+
+    Prints tables. Writes counts.tsv and terms.tsv.gz to OUT.
+    """
+    from ribolex.lm import load_lm
+    from ribolex.registry import open_registry
+    from ribolex.trainer.findings.enrich import Enrichment, enrich
+    from ribolex.trainer.findings.tables import as_tsv, write_packed
+
+    plan = Enrichment(
+        rnas=rnas,
+        terms=annotations or [],
+        obo=obo,
+        n_nucleotides=nucleotides,
+        control_rows=control_rows,
+        n_deals=deals,
+        seed=seed,
+        device=device,
+    )
+    found = open_registry(registry).get(dictionary)
+    out.mkdir(parents=True, exist_ok=True)
+    with StageBars(Console(stderr=True)) as bars:
+        model = load_lm(lm, device=device)
+        enriched = enrich(found, model, plan, workdir, bars.show)
+    (out / "counts.tsv").write_text(as_tsv(enriched.counts), encoding="utf-8")
+    write_packed(enriched.rows, out / "terms.tsv.gz")
+    _print_terms(enriched, out)
+
+
+def _print_terms(enriched: "Enriched", out: Path) -> None:
+    console = Console()
+    basis = ", ".join(f"{n:,} {name}" for name, n in enriched.basis.items())
+    table = Table(
+        title=f"features with a term; of terms dealt by chance: {basis}",
+        title_justify="left",
+    )
+    table.add_column("", no_wrap=True)
+    for heading in ("fire", "with a term", "dealt", "papers' rule", "dealt"):
+        table.add_column(heading, justify="right")
+    for row in enriched.counts:
+        table.add_row(
+            row.arm,
+            f"{row.n_features:,}",
+            f"{row.features:,}",
+            f"{row.features_dealt:,.1f}",
+            f"{row.features_within:,}",
+            f"{row.features_within_dealt:,.1f}",
+        )
+    console.print(table)
+    console.print(f"written to {out}")
 
 
 def _print(tables: "Tables", out: Path) -> None:

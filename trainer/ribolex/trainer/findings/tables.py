@@ -99,6 +99,48 @@ class FeatureRow(NamedTuple):
     """What it goes with, the most telling first, commas between."""
 
 
+class CountRow(NamedTuple):
+    """How many features of an arm go with a term, and how many would by chance."""
+
+    arm: str
+    what: str
+    n_features: int
+    """Fire in some RNA."""
+    n_terms: int
+    features: int
+    """One false-discovery rate over all tests, terms of several clans over clans."""
+    features_dealt: float
+    """The same of terms dealt out by chance, mean."""
+    pairs: int
+    pairs_dealt: float
+    features_within: int
+    """The papers' rule: Fisher's test over RNAs, corrected within each feature."""
+    features_within_dealt: float
+    pairs_within: int
+    pairs_within_dealt: float
+
+
+class TermRow(NamedTuple):
+    """A feature of the dictionary and a term that it goes with by either rule."""
+
+    feature: int
+    term: str
+    name: str
+    n_rnas: int
+    """In which it fires."""
+    n_with_term: int
+    n_both: int
+    enrichment: float
+    p_fisher: float
+    p_value: float
+    q_value: float
+    passes: bool
+    passes_within: bool
+
+
+Row = ArmRow | KindRow | LabelRow | FeatureRow | CountRow | TermRow
+
+
 @dataclass(slots=True)
 class Tables:
     """All that was found; grows arm by arm."""
@@ -115,14 +157,19 @@ class Tables:
         for name in ("arms", "kinds", "labels"):
             rows = getattr(self, name)
             (folder / f"{name}.tsv").write_text(as_tsv(rows), encoding="utf-8")
-        with (
-            (folder / "features.tsv.gz").open("wb") as file,
-            gzip.GzipFile(fileobj=file, mode="wb", mtime=0, filename="") as packed,
-        ):
-            packed.write(as_tsv(self.features).encode())
+        write_packed(self.features, folder / "features.tsv.gz")
 
 
-def as_tsv(rows: Iterable[NamedTuple]) -> str:
+def write_packed(rows: Iterable[Row], path: Path) -> None:
+    """Writes rows to a gzipped table; the same bytes for the same rows."""
+    with (
+        path.open("wb") as file,
+        gzip.GzipFile(fileobj=file, mode="wb", mtime=0, filename="") as packed,
+    ):
+        packed.write(as_tsv(rows).encode())
+
+
+def as_tsv(rows: Iterable[Row]) -> str:
     """Returns rows of one kind below their names; numbers with four digits."""
     lines: list[str] = []
     for row in rows:
