@@ -2,17 +2,19 @@
 
     python -m tests.unit.server.crashing REGISTRY FOLDER ROUNDS SEED
 
-Each round forks a process that stores and deletes RNAs without end, kills it with
-SIGKILL at a random point, and opens in another process what it left. Prints counts
-as JSON; ends with an error at the first thing that is not as acknowledged.
+Each round forks a process in which several callers at once store and delete RNAs
+without end, kills it with SIGKILL at a random point, and opens in another process what
+it left. Prints counts as JSON; ends with an error at the first thing that is not as
+acknowledged.
 """
 
+import asyncio
 import json
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,17 +28,21 @@ from ribolex.dictionary import Codes, Dictionary
 from ribolex.registry import FolderRegistry
 from ribolex.rna import Rna
 from ribolex.server.index import positions
-from ribolex.server.index.collection import Collection
+from ribolex.server.index.collection import Collection, Storing
 from ribolex.server.index.facts import Facts
 from ribolex.server.index.intake import Encoded
 from ribolex.server.index.measure import SearchMeasure
 from ribolex.server.index.metadata import AnyOf
+from ribolex.server.index.owner import Owner
+from ribolex.server.index.records import Removal
+from ribolex.server.index.upkeep import RelativesOptions
 
 _SMALL = 600
 """Slots of a block: each round fills some, so that files are written and dropped."""
+_N_CALLERS = 4
 _N_NAMES = 60
-_MAX_DIARY = 3000
-"""Bytes of it after which a process is killed, some 40 changes, or less."""
+_MAX_DIARY = 5000
+"""Bytes of it after which a process is killed, some 60 changes, or less."""
 _MAX_PAUSE_S = 0.05
 _MAX_WAIT_S = 30.0
 
@@ -51,7 +57,7 @@ def rna_of(name: str, seed: int, n_features: int) -> Encoded:
     features = np.argsort(random.random((len(letters), n_features)))[:, :6]
     values = random.exponential(size=features.shape).astype(np.float32)
     codes = Codes.from_topk(features, values, n_features)
-    known = {"seed": str(seed), "part": str(seed % 7)}
+    known = {"seed": str(seed), "part": f"{name[0]}.{seed % 7}"}
     return Encoded(Rna(name, letters, None, known), codes, 0.5)
 
 
@@ -67,45 +73,63 @@ def after(state: State, change: list[object]) -> State:
     return {name: seed for name, seed in state.items() if seed % 7 != told}
 
 
-def write_on(folder: Path, dictionary: Dictionary, diary: int, seed: int) -> None:
-    """Changes a collection without end; each change is told before and after it."""
-    random = np.random.default_rng(seed)
-    collection = Collection(folder)
-    collection.load(dictionary)
+async def write_on(folder: Path, dictionary: Dictionary, diary: int, seed: int) -> None:
+    """Has several callers change a collection without end, each RNAs of its own.
+
+    Each change is told before it is asked for and after it was acknowledged.
+    """
+    owner = Owner(folder, RelativesOptions())
+    await owner.load(dictionary)
     n_features = dictionary.sae.n_features
-    while True:
-        chosen = [f"r{i}" for i in random.integers(0, _N_NAMES, random.integers(1, 9))]
-        dice = random.random()
-        change: list[object]
-        if dice < 0.6:
-            change = ["upsert", {n: int(random.integers(10**6)) for n in chosen}]
-        elif dice < 0.95:
-            change = ["delete", chosen]
-        else:
-            change = ["delete_where", int(random.integers(7))]
-        os.write(diary, (json.dumps(change) + "\n").encode())
-        kind, told = change
-        if kind == "upsert":
-            assert isinstance(told, dict)
-            rnas = [rna_of(name, seed, n_features) for name, seed in told.items()]
-            collection.upsert(rnas)
-        elif kind == "delete":
-            collection.delete(chosen)
-        else:
-            collection.delete_where((AnyOf("part", frozenset([str(told)])),), 10**6)
-        os.write(diary, b"done\n")
+
+    async def change_on(caller: int) -> None:
+        random = np.random.default_rng([seed, caller])
+
+        def tell(what: object) -> None:
+            os.write(diary, (json.dumps([caller, what]) + "\n").encode())
+
+        while True:
+            n_chosen = random.integers(1, 9)
+            numbers = random.integers(0, _N_NAMES // _N_CALLERS, n_chosen)
+            chosen = [f"{caller}r{i}" for i in numbers]
+            dice = random.random()
+            if dice < 0.6:
+                seeds = {name: int(random.integers(10**6)) for name in chosen}
+                tell(["upsert", seeds])
+                rnas = [rna_of(name, seed, n_features) for name, seed in seeds.items()]
+                await owner.write(Storing(rnas))
+            elif dice < 0.95:
+                tell(["delete", chosen])
+                await owner.write(Removal(chosen))
+            else:
+                part = int(random.integers(7))
+                tell(["delete_where", part])
+                where = (AnyOf("part", frozenset([f"{caller}.{part}"])),)
+                await owner.run(
+                    partial(Collection.delete_where, where=where, limit=10**6)
+                )
+            tell("done")
+
+    await asyncio.gather(*map(change_on, range(_N_CALLERS)))
 
 
-def check(folder: Path, dictionary: Dictionary, allowed: list[State]) -> None:
-    """Fails unless a collection is in one of some states, whole, and indexed as such.
+def check(
+    folder: Path, dictionary: Dictionary, allowed: Sequence[Sequence[State]]
+) -> None:
+    """Fails unless a collection is as acknowledged, whole, and indexed as such.
 
-    Leaves the number of the state in a file beside it.
+    The RNAs of each caller are in one of the states allowed for it; which ones is left
+    in a file beside the collection.
     """
     collection = Collection(folder)
     collection.load(dictionary)
     rnas = collection.list_rnas((), "", 10**6, 10**9).rnas
     found = {rna.name: int(rna.metadata["seed"]) for rna in rnas}
-    assert found in allowed, (found, allowed)
+    kept = []
+    for caller, states in enumerate(allowed):
+        own = {name: x for name, x in found.items() if name[0] == str(caller)}
+        assert own in states, (caller, own, states)
+        kept.append(states.index(own))
     assert check_agreement(collection) == len(found)
     for name, seed in found.items():
         expected, record = rna_of(name, seed, dictionary.sae.n_features), None
@@ -117,7 +141,7 @@ def check(folder: Path, dictionary: Dictionary, allowed: list[State]) -> None:
         pooled = collection.facts.measure.pool(expected.codes)
         assert (record.pooled.values == pooled.values).all()
     collection.close()
-    folder.with_name("state").write_text(str(allowed.index(found)))
+    folder.with_name("state").write_text(json.dumps(kept))
 
 
 def warm_up(folder: Path, dictionary: Dictionary) -> None:
@@ -127,7 +151,7 @@ def warm_up(folder: Path, dictionary: Dictionary) -> None:
     collection = Collection(folder)
     collection.load(dictionary)
     n_features = dictionary.sae.n_features
-    collection.upsert([rna_of(f"r{i}", 1, n_features) for i in range(_N_NAMES)])
+    collection.upsert([rna_of(f"0r{i}", 1, n_features) for i in range(_N_NAMES)])
     check_agreement(collection)
     collection.close()
 
@@ -155,12 +179,13 @@ def main(registry: str, root: str, rounds: int, seed: int) -> None:
     folder.mkdir(parents=True)
     Collection.create(folder, Facts.of("c", dictionary, SearchMeasure()))
     warm_up(folder.with_name("warm"), dictionary)
-    state: State = {}
+    states: list[State] = [{} for _ in range(_N_CALLERS)]
     counts = dict.fromkeys(("changes", "cut_off", "of_them_kept", "rnas"), 0)
     for number in range(rounds):
         path = Path(root) / "diary"
         diary = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
-        child = forked(partial(write_on, folder, dictionary, diary, seed + number))
+        job = partial(write_on, folder, dictionary, diary, seed + number)
+        child = forked(lambda job=job: asyncio.run(job()))  # type: ignore[misc]
         # Four in five while it writes, the others maybe while it opens.
         n_bytes = _MAX_DIARY * random.random() if number % 5 else 0
         give_up_s = time.monotonic() + _MAX_WAIT_S
@@ -171,21 +196,24 @@ def main(registry: str, root: str, rounds: int, seed: int) -> None:
         _, status = os.waitpid(child, 0)
         assert os.WIFSIGNALED(status), "the writer ended by itself"
         os.close(diary)
-        allowed = [state]
-        # A last line may be cut off: what it tells was not begun.
+        allowed = [[state] for state in states]
+        # A last line may be cut off: what it tells was not asked for.
         for line in path.read_text().splitlines(keepends=True):
-            if line == "done\n":
-                allowed = allowed[-1:]
+            if not line.endswith("\n"):
+                break
+            caller, told = json.loads(line)
+            if told == "done":
+                allowed[caller] = allowed[caller][-1:]
                 counts["changes"] += 1
-            elif line.endswith("\n"):
-                allowed = [allowed[-1], after(allowed[-1], json.loads(line))]
+            else:
+                allowed[caller].append(after(allowed[caller][-1], told))
         _, status = os.waitpid(forked(partial(check, folder, dictionary, allowed)), 0)
         assert status == 0, f"round {number}"
-        kept = int(folder.with_name("state").read_text())
-        state = allowed[kept]
-        counts["cut_off"] += len(allowed) == 2
-        counts["of_them_kept"] += kept
-        counts["rnas"] = len(state)
+        kept = json.loads(folder.with_name("state").read_text())
+        states = [of[i] for of, i in zip(allowed, kept, strict=True)]
+        counts["cut_off"] += sum(len(of) == 2 for of in allowed)
+        counts["of_them_kept"] += sum(kept)
+        counts["rnas"] = sum(map(len, states))
     sys.stdout.write(json.dumps({"rounds": rounds, **counts}) + "\n")
 
 
