@@ -64,6 +64,7 @@ from ribolex.client.matches import FeatureMatch, FeatureMatches, Stretch
 from ribolex.client.npz import CodesWriter
 from ribolex.client.records import (
     Collection,
+    CollectionDetails,
     Dictionary,
     DictionaryChange,
     DictionaryRef,
@@ -76,6 +77,7 @@ from ribolex.client.records import (
     FeatureProfile,
     ListedFeature,
     Logo,
+    MetadataKey,
     Moved,
     NearestFeature,
     Rejection,
@@ -99,6 +101,7 @@ __all__ = [
     "CodeRow",
     "CodesWriter",
     "Collection",
+    "CollectionDetails",
     "CollectionExistsError",
     "CollectionNotFoundError",
     "CorruptArtefactError",
@@ -130,6 +133,7 @@ __all__ = [
     "InvalidSequenceError",
     "ListedFeature",
     "Logo",
+    "MetadataKey",
     "Moved",
     "NearestFeature",
     "NotAuthenticatedError",

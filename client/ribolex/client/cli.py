@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from ribolex.client import output
-from ribolex.client.commands import features, rnas, versions
+from ribolex.client.commands import collections, features, rnas, versions
 from ribolex.client.commands.encoding import embed, encode
 from ribolex.client.commands.finding import find
 from ribolex.client.commands.health import health
@@ -35,6 +35,9 @@ app = typer.Typer(
 dictionaries = typer.Typer(rich_markup_mode=None)
 app.add_typer(dictionaries, name="dictionaries")
 versions.register(dictionaries)
+sets = typer.Typer(rich_markup_mode=None)
+app.add_typer(sets, name="collections")
+collections.register(sets)
 stored = typer.Typer(
     rich_markup_mode=None,
     no_args_is_help=True,
@@ -66,14 +69,6 @@ def list_dictionaries(context: typer.Context, server: Server) -> None:
         return
     with server.connect() as client:
         output.print_dictionaries(console(), client.dictionaries())
-
-
-@app.command()
-@with_server
-def collections(server: Server) -> None:
-    """List the server's collections."""
-    with server.connect() as client:
-        output.print_collections(console(), client.list_collections())
 
 
 @app.command()

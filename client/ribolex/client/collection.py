@@ -59,17 +59,13 @@ class CollectionCalls(Connection):
 
     @blocking
     def get_collection(self, name: str) -> Ask[records.Collection]:
-        """Returns the facts about one collection.
+        """Returns the facts about one collection, and how much it holds.
 
         Raises:
             CollectionNotFoundError: there is none of that name.
         """
         request = collection_pb2.GetCollectionRequest(name=name)
-        return Ask(
-            self._collections.GetCollection,
-            request,
-            lambda answer: convert.collection(answer.collection),
-        )
+        return Ask(self._collections.GetCollection, request, convert.collection_details)
 
     @paged
     def list_collections(self) -> Pages[records.Collection]:

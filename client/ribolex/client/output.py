@@ -85,6 +85,26 @@ def print_collections(
     console.print(table)
 
 
+def print_collection(console: Console, one: records.Collection) -> None:
+    """Prints what there is to know of a collection."""
+    made = datetime.fromtimestamp(one.created_at_s, UTC)
+    table = columns("collection", one.name)
+    table.add_row("dictionary", Text(str(one.dictionary)))
+    table.add_row("pooling", one.pooling)
+    table.add_row("made", f"{made:%Y-%m-%d %H:%M} UTC")
+    table.add_row("RNAs", f"{one.n_rnas:,}")
+    told = one.details
+    if told is not None:
+        table.add_row("nucleotides", f"{told.n_nucleotides:,}")
+        records_mib, index_mib = told.records_bytes / 2**20, told.index_bytes / 2**20
+        table.add_row("on disk", f"{records_mib:,.1f} MiB; index {index_mib:,.1f} MiB")
+        for key in told.keys:
+            kind = "numbers" if key.is_number else "values"
+            about = f"{key.n_values:,} {kind}, of {key.n_rnas:,} RNAs"
+            table.add_row(Text(f"  {key.key}"), about)
+    console.print(table)
+
+
 def columns(*names: str) -> Table:
     """Returns an empty table; ">" before a column's name sets it flush right."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")

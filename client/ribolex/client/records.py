@@ -202,6 +202,32 @@ class Rna:
 
 
 @dataclass(frozen=True, slots=True)
+class MetadataKey:
+    """What RNAs of a collection have under one key of their metadata."""
+
+    key: str
+    n_rnas: int
+    """That have a value."""
+    n_values: int
+    """Different ones."""
+    is_number: bool
+    """Whether every value is a number, and can be asked for by a range."""
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionDetails:
+    """How much a collection holds."""
+
+    n_nucleotides: int
+    records_bytes: int
+    """Of the file of RNAs, metadata and codes on the server's disk."""
+    index_bytes: int
+    """Of files that are drawn from it."""
+    keys: tuple[MetadataKey, ...]
+    """What most RNAs have first."""
+
+
+@dataclass(frozen=True, slots=True)
 class Collection:
     """Facts about a collection."""
 
@@ -211,6 +237,8 @@ class Collection:
     n_rnas: int
     created_at_s: float
     """Seconds since 1970-01-01T00:00:00 UTC."""
+    details: CollectionDetails | None = None
+    """Only where one collection was asked for, and its dictionary is there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,7 +125,9 @@ class RnaRecord(_message.Message):
     """
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """What else is known: "family", "type", "clan", "organism" or own keys."""
+        """What else is known: "family", "type", "clan", "organism" or own keys. At most 64
+        keys of 1 .. 256 characters, no control characters; 65,536 characters in all.
+        """
 
     def __init__(
         self,
@@ -270,22 +272,98 @@ class GetCollectionResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     COLLECTION_FIELD_NUMBER: _builtins.int
+    DETAILS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def collection(self) -> Global___Collection:
         """The facts."""
+
+    @_builtins.property
+    def details(self) -> Global___CollectionDetails:
+        """How much it holds; absent if it cannot be opened, its dictionary being away."""
 
     def __init__(
         self,
         *,
         collection: Global___Collection | None = ...,
+        details: Global___CollectionDetails | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "details", b"details"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "details", b"details"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetCollectionResponse: _TypeAlias = GetCollectionResponse  # noqa: Y015
+
+@_typing.final
+class CollectionDetails(_message.Message):
+    """How much a collection holds, and what its metadata tell."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    N_NUCLEOTIDES_FIELD_NUMBER: _builtins.int
+    RECORDS_BYTES_FIELD_NUMBER: _builtins.int
+    INDEX_BYTES_FIELD_NUMBER: _builtins.int
+    KEYS_FIELD_NUMBER: _builtins.int
+    n_nucleotides: _builtins.int
+    """Of all RNAs together."""
+    records_bytes: _builtins.int
+    """Of the file of RNAs, metadata and codes on the server's disk, with its log."""
+    index_bytes: _builtins.int
+    """Of files that are drawn from it and can be made anew."""
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetadataKey]:
+        """What there is to ask for, what most RNAs have first; the first 1000 keys."""
+
+    def __init__(
+        self,
+        *,
+        n_nucleotides: _builtins.int = ...,
+        records_bytes: _builtins.int = ...,
+        index_bytes: _builtins.int = ...,
+        keys: _abc.Iterable[Global___MetadataKey] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index_bytes", b"index_bytes", "keys", b"keys", "n_nucleotides", b"n_nucleotides", "records_bytes", b"records_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CollectionDetails: _TypeAlias = CollectionDetails  # noqa: Y015
+
+@_typing.final
+class MetadataKey(_message.Message):
+    """What RNAs of a collection have under one key of their metadata."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    N_RNAS_FIELD_NUMBER: _builtins.int
+    N_VALUES_FIELD_NUMBER: _builtins.int
+    IS_NUMBER_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """The key."""
+    n_rnas: _builtins.int
+    """RNAs that have a value."""
+    n_values: _builtins.int
+    """Different values."""
+    is_number: _builtins.bool
+    """Whether every value is a number, such as "7", "-0.5" or "1e9"."""
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        n_rnas: _builtins.int = ...,
+        n_values: _builtins.int = ...,
+        is_number: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_number", b"is_number", "key", b"key", "n_rnas", b"n_rnas", "n_values", b"n_values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MetadataKey: _TypeAlias = MetadataKey  # noqa: Y015
 
 @_typing.final
 class ListCollectionsRequest(_message.Message):
@@ -807,7 +885,9 @@ class Condition(_message.Message):
     NONE_OF_FIELD_NUMBER: _builtins.int
     RANGE_FIELD_NUMBER: _builtins.int
     key: _builtins.str
-    """Key of the metadata; "length" stands for the number of nucleotides."""
+    """Key of the metadata; "length" stands for the number of nucleotides. One that no RNA
+    of a collection has is refused, unless the collection is empty.
+    """
     @_builtins.property
     def any_of(self) -> Global___Values:
         """One of these. A value such as "Gene;tRNA" equals itself, "Gene" and "tRNA"."""
@@ -818,7 +898,9 @@ class Condition(_message.Message):
 
     @_builtins.property
     def range(self) -> Global___Range:
-        """A number within bounds; a value that is no number fails."""
+        """A number within bounds; a value that is no number fails. Refused if no value
+        of this key is one.
+        """
 
     def __init__(
         self,

@@ -124,7 +124,7 @@ class CollectionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetCollection(self, request, context):
-        """Gives one collection's facts.
+        """Gives one collection's facts and how much it holds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

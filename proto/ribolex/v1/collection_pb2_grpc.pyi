@@ -46,7 +46,7 @@ class CollectionServiceStub:
     FAILED_PRECONDITION if the dictionary does not fit the loaded model.
     """
     GetCollection: _grpc.UnaryUnaryMultiCallable[_collection_pb2.GetCollectionRequest, _collection_pb2.GetCollectionResponse]
-    """Gives one collection's facts."""
+    """Gives one collection's facts and how much it holds."""
     ListCollections: _grpc.UnaryUnaryMultiCallable[_collection_pb2.ListCollectionsRequest, _collection_pb2.ListCollectionsResponse]
     """Lists collections by name, a page at a time."""
     DeleteCollection: _grpc.UnaryUnaryMultiCallable[_collection_pb2.DeleteCollectionRequest, _collection_pb2.DeleteCollectionResponse]
@@ -105,7 +105,7 @@ class CollectionServiceAsyncStub(CollectionServiceStub):
     FAILED_PRECONDITION if the dictionary does not fit the loaded model.
     """
     GetCollection: _aio.UnaryUnaryMultiCallable[_collection_pb2.GetCollectionRequest, _collection_pb2.GetCollectionResponse]  # type: ignore[assignment]
-    """Gives one collection's facts."""
+    """Gives one collection's facts and how much it holds."""
     ListCollections: _aio.UnaryUnaryMultiCallable[_collection_pb2.ListCollectionsRequest, _collection_pb2.ListCollectionsResponse]  # type: ignore[assignment]
     """Lists collections by name, a page at a time."""
     DeleteCollection: _aio.UnaryUnaryMultiCallable[_collection_pb2.DeleteCollectionRequest, _collection_pb2.DeleteCollectionResponse]  # type: ignore[assignment]
@@ -173,7 +173,7 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _collection_pb2.GetCollectionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_collection_pb2.GetCollectionResponse, _abc.Awaitable[_collection_pb2.GetCollectionResponse]]:
-        """Gives one collection's facts."""
+        """Gives one collection's facts and how much it holds."""
 
     @_abc_1.abstractmethod
     def ListCollections(

@@ -60,6 +60,7 @@ def test_overview_cuts_no_help_short() -> None:
         (["add", "-c", "mine", "odd.txt"], "odd.txt:1: neither FASTA"),
         (["search", "-c", "mine", "--sequence", "ACGU"], "no server answers at"),
         (["feature", "show", "7"], "no server answers at"),
+        (["collections", "delete", "x", "--yes"], "no server answers at"),
         (["health"], "no server answers at"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
@@ -137,7 +138,7 @@ class _Entry:
 
 def _run_other(monkeypatch: pytest.MonkeyPatch, entry: _Entry) -> int | str | None:
     app = typer.Typer()
-    app.command()(cli.collections)
+    app.command()(cli.demo)
     monkeypatch.setattr(cli, "app", app)
     monkeypatch.setattr(cli, "entry_points", lambda group: [entry])
     monkeypatch.setattr(sys, "argv", ["ribolex", "other"])

@@ -1,5 +1,7 @@
 """What may be stored: names that can be shown, structures that fit."""
 
+import re
+
 import pytest
 
 from ribolex.errors import InvalidRequestError
@@ -35,6 +37,24 @@ def test_structures_that_do_not_fit_are_refused(structure: str, what: str) -> No
     with pytest.raises(InvalidRequestError, match=what) as caught:
         check_rna(Rna("x", "GGGAAAACCC", structure), "rnas[2]")
     assert caught.value.field == "rnas[2].structure"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "field", "what"),
+    [
+        ({"": "x"}, "metadata", "'' is no key"),
+        ({"a\nb": "x"}, "metadata", "is no key"),
+        ({"k" * 257: "x"}, "metadata", "is no key"),
+        ({"a": "x", "b": "y" * 65_536}, "metadata['b']", "makes it 65539 characters"),
+        ({f"{i}": "" for i in range(65)}, "metadata", "65 keys, expected at most 64"),
+    ],
+)
+def test_metadata_that_cannot_be_asked_for_are_refused_by_key(
+    metadata: dict[str, str], field: str, what: str
+) -> None:
+    with pytest.raises(InvalidRequestError, match=re.escape(what)) as caught:
+        check_rna(Rna("x", "ACGU", None, metadata), "rnas[2]")
+    assert caught.value.field == f"rnas[2].{field}"
 
 
 @pytest.mark.parametrize("name", ["", "x" * 257, "a\tb", "a\x7fb", "a\x85b"])

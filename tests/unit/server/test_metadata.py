@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ribolex.errors import InvalidRequestError
 from ribolex.server.index.metadata import (
     AnyOf,
     Between,
@@ -32,11 +33,8 @@ def passes(condition: Condition, labels: dict[str, str], length: int) -> bool:
     """What the condition means, said plainly."""
     value = {**labels, "length": str(length)}.get(condition.key)
     if isinstance(condition, Between):
-        try:
-            number = float(value or "")
-        except ValueError:
-            return False
-        return condition.minimum <= number <= condition.maximum
+        is_number = value is not None and value.replace(".", "", 1).isdecimal()
+        return is_number and condition.minimum <= float(value or 0) <= condition.maximum
     has_one = value is not None and any(
         one in (value, *value.split(";")) for one in condition.values
     )
@@ -61,8 +59,46 @@ def test_columns_say_what_a_look_at_each_rna_says(
     ]
     assert np.flatnonzero(columns.allowed(conditions)).tolist() == expected
 
+    counts = {one.key: one for one in columns.key_facts()}
+    for key in {key for labels, _ in rnas.values() for key in labels} - {"length"}:
+        values = [labels[key] for labels, _ in rnas.values() if key in labels]
+        told = counts.pop(key)
+        assert (told.n_rnas, told.n_values) == (len(values), len(set(values)))
+        assert told.is_number == ({*values} <= {"7", "12.5"})
+    assert not counts
+    assert columns.n_nucleotides == sum(length for _, length in rnas.values())
 
-@pytest.mark.parametrize("text", ["1e999", "infinity", "0x10", "1 2", "٣٤"])
+
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        (AnyOf("famly", frozenset("a")), "where[1].key: no RNA of the collection has "
+         "'famly', expected one of length, family, year"),
+        (NoneOf("clan", frozenset("a")), "where[1].key: no RNA of the collection has"),
+        (Between("family", 0, 9), "where[1].range: no value of 'family' is a number, "
+         "such as 'tRNA', expected any_of or none_of"),
+    ],
+)  # fmt: skip
+def test_conditions_on_what_no_rna_has_are_refused_by_name(
+    condition: Condition, message: str
+) -> None:
+    columns, sound = MetadataColumns(), Between("year", 1, 2)
+    columns.check([sound, condition])  # of an empty collection nothing is known
+    columns.put(3, {"family": "tRNA", "year": "x"}, 5)
+    columns.put(4, {"family": "rRNA", "year": "-1e3"}, 5)
+    columns.put(5, {"clan": "c"}, 5)
+    columns.check([sound, NoneOf("clan", frozenset("a"))])
+    columns.remove([5])
+    for _ in range(2):
+        with pytest.raises(InvalidRequestError) as caught:
+            columns.check([sound, condition])
+        assert str(caught.value).startswith(message)
+    columns.check([sound, Between("length", 0, 1)])
+
+
+@pytest.mark.parametrize(
+    "text", ["1e999", "infinity", "nan", "0x10", "1 2", "1_0", "٣٤"]
+)
 def test_odd_numbers_are_no_fault(text: str) -> None:
     columns = MetadataColumns()
     columns.put(0, {"year": text}, 5)

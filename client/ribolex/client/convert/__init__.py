@@ -2,6 +2,7 @@
 
 from ribolex.client.convert.collections import (
     collection,
+    collection_details,
     rna,
     rna_to_pb,
     stored_rna,
@@ -47,6 +48,7 @@ __all__ = [
     "codes",
     "codes_to_pb",
     "collection",
+    "collection_details",
     "conditions",
     "dictionary",
     "dictionary_change",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ribolex.client import records
 from ribolex.client.convert.values import (
@@ -10,6 +11,7 @@ from ribolex.client.convert.values import (
     dictionary_ref,
     sendable,
 )
+from ribolex.client.errors import InvalidRequestError
 from ribolex.v1 import codes_pb2, collection_pb2
 
 _POOLING_NAMES: Mapping[int, records.Pooling] = {
@@ -35,7 +37,17 @@ def rna_to_pb(rna: records.Rna) -> collection_pb2.RnaRecord:
         name=rna.name,
         sequence=sendable(rna.sequence, rna.name),
         structure=rna.structure or "",
-        metadata=rna.metadata,
+        metadata={key: _text(rna, key) for key in rna.metadata},
+    )
+
+
+def _text(rna: records.Rna, key: str) -> str:
+    """Returns what an RNA has under a key; a number becomes a text."""
+    value: object = rna.metadata[key]
+    if isinstance(value, str | int | float):
+        return str(value)
+    raise InvalidRequestError(
+        f"{rna.name}: metadata[{key!r}] is {value!r}, expected a text or a number"
     )
 
 
@@ -48,6 +60,24 @@ def collection(message: collection_pb2.Collection) -> records.Collection:
         n_rnas=message.n_rnas,
         created_at_s=message.created_at_s,
     )
+
+
+def collection_details(
+    message: collection_pb2.GetCollectionResponse,
+) -> records.Collection:
+    """Returns the facts that a message holds, with what is told of the content."""
+    facts = collection(message.collection)
+    if not message.HasField("details"):
+        return facts
+    told = message.details
+    keys = (
+        records.MetadataKey(one.key, one.n_rnas, one.n_values, one.is_number)
+        for one in told.keys
+    )
+    details = records.CollectionDetails(
+        told.n_nucleotides, told.records_bytes, told.index_bytes, tuple(keys)
+    )
+    return replace(facts, details=details)
 
 
 def stored_rna(message: collection_pb2.GetRnaResponse) -> records.StoredRna:

@@ -3,10 +3,13 @@
 from ribolex.dictionary import pool
 from ribolex.rna import Rna
 from ribolex.server.convert import codes as convert
+from ribolex.server.index.collection import Details
 from ribolex.server.index.facts import Facts
 from ribolex.server.index.records import Record
 from ribolex.server.index.store import Summary
 from ribolex.v1 import codes_pb2, collection_pb2
+
+_MAX_KEYS = 1000
 
 
 def decode_rna(message: collection_pb2.RnaRecord) -> Rna:
@@ -39,6 +42,25 @@ def encode_summary(summary: Summary) -> collection_pb2.Collection:
         pooling=convert.encode_pooling(facts.measure.pooling),
         n_rnas=summary.n_rnas,
         created_at_s=facts.created_at_s,
+    )
+
+
+def encode_details(details: Details) -> collection_pb2.CollectionDetails:
+    """Returns how much a collection holds, and what its metadata tell."""
+    keys = [
+        collection_pb2.MetadataKey(
+            key=one.key,
+            n_rnas=one.n_rnas,
+            n_values=one.n_values,
+            is_number=one.is_number,
+        )
+        for one in details.keys[:_MAX_KEYS]
+    ]
+    return collection_pb2.CollectionDetails(
+        n_nucleotides=details.n_nucleotides,
+        records_bytes=details.records_bytes,
+        index_bytes=details.index_bytes,
+        keys=keys,
     )
 
 

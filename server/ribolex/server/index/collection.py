@@ -28,7 +28,7 @@ from ribolex.server.index.forward import WeightedCode
 from ribolex.server.index.hits import Firing, Hit, SharedFeature
 from ribolex.server.index.intake import Encoded
 from ribolex.server.index.listing import Example, Listed, examples_of, list_rnas
-from ribolex.server.index.metadata import Condition, MetadataColumns
+from ribolex.server.index.metadata import Condition, KeyFacts, MetadataColumns
 from ribolex.server.index.pairwise import hit_of
 from ribolex.server.index.pooled import PooledSearch, Scored
 from ribolex.server.index.records import (
@@ -47,7 +47,7 @@ from ribolex.server.index.search import (
     Sensitivity,
     cannot_align,
 )
-from ribolex.server.index.upkeep import RelativesOptions, open_relatives
+from ribolex.server.index.upkeep import POSITIONS, RelativesOptions, open_relatives
 
 RECORDS = "records.sqlite3"
 """The file in a collection's folder."""
@@ -63,6 +63,17 @@ class Storing(NamedTuple):
 
 
 Change = Storing | Removal
+
+
+class Details(NamedTuple):
+    """How much a collection holds, and what its metadata tell."""
+
+    n_nucleotides: int
+    records_bytes: int
+    """Of the file that is the truth, with its log."""
+    index_bytes: int
+    """Of files that are drawn from it."""
+    keys: list[KeyFacts]
 
 
 class Query(NamedTuple):
@@ -149,6 +160,21 @@ class Collection:
             self._folder, dictionary, self._records, self._options
         )
 
+    def details(self) -> Details:
+        """Returns how much there is, and what its metadata tell."""
+        size = sum(
+            path.stat().st_size
+            for path in self._folder.glob(f"{RECORDS}*")
+            if path.is_file()
+        )
+        blocks = (self._folder / POSITIONS).glob("*")
+        return Details(
+            self._metadata.n_nucleotides,
+            size,
+            sum(path.stat().st_size for path in blocks),
+            self._metadata.key_facts(),
+        )
+
     def close(self) -> None:
         """Closes the file; everything acknowledged is in it."""
         if self.relatives is not None:
@@ -206,8 +232,12 @@ class Collection:
     def list_rnas(
         self, where: Sequence[Condition], after: str, limit: int, max_size: int
     ) -> Listed:
-        """Returns the RNAs that pass all conditions, by name; see `listing`."""
-        allowed = self._metadata.allowed(where)
+        """Returns the RNAs that pass all conditions, by name; see `listing`.
+
+        Raises:
+            InvalidRequestError: a condition is about what no RNA has.
+        """
+        allowed = self._allowed(where)
         return list_rnas(self._records, allowed, after, limit, max_size)
 
     def get(self, name: str) -> Record:
@@ -257,11 +287,12 @@ class Collection:
 
         Raises:
             IncompatibleDictionaryError: it is to align, and cannot.
-            InvalidRequestError: what is asked for contradicts itself.
+            InvalidRequestError: what is asked for contradicts itself, or a condition
+                is about what no RNA has.
         """
         search.check()
         sensitivity = self._sensitivity(query, search)
-        allowed = self._metadata.allowed(search.where) if search.where else None
+        allowed = self._allowed(search.where) if search.where else None
         n_rnas = self.n_rnas
         n_searched = n_rnas if allowed is None else int(np.count_nonzero(allowed))
         ranked: Mapping[Rank, Callable[[], Hit]]
@@ -288,6 +319,18 @@ class Collection:
         """Returns the RNAs in which a feature fires most strongly, strongest first."""
         strongest = self._pooled.strongest(feature, limit)
         return examples_of(feature, strongest, self._records)
+
+    def check_where(self, where: Sequence[Condition]) -> None:
+        """Does nothing if conditions are about what some RNA has.
+
+        Raises:
+            InvalidRequestError: one is not; names its key.
+        """
+        self._metadata.check(where)
+
+    def _allowed(self, where: Sequence[Condition]) -> Bool[np.ndarray, " id"]:
+        self.check_where(where)
+        return self._metadata.allowed(where)
 
     def _find(self, name: str) -> int:
         rna_id = self._records.find(name)

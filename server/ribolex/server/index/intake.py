@@ -5,6 +5,7 @@ Knows nothing of messages or of how it is stored.
 
 import string
 import unicodedata
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from ribolex.dictionary import Codes
@@ -13,6 +14,9 @@ from ribolex.rna import Rna
 from ribolex.rna.alphabet import GAPS
 
 _MAX_NAME = 256
+_MAX_KEYS = 64
+_MAX_METADATA = 65_536
+"""Characters of all keys and values."""
 _PAIRS = {"(": ")", "[": "]", "{": "}", "<": ">"} | dict(
     zip(string.ascii_uppercase, string.ascii_lowercase, strict=True)
 )
@@ -29,7 +33,7 @@ class Encoded(NamedTuple):
 
 
 def check_rna(rna: Rna, where: str, *, degap: bool = False) -> str | None:
-    """Returns the structure to store, if that and the name of an RNA can be stored.
+    """Returns the structure to store, if what comes with an RNA's letters can be.
 
     Args:
         rna: its letters may be in any state.
@@ -43,10 +47,11 @@ def check_rna(rna: Rna, where: str, *, degap: bool = False) -> str | None:
         raise InvalidRequestError(
             f"{where}.name", f"{len(rna.name)} characters, expected 1 to {_MAX_NAME}"
         )
-    if any(unicodedata.category(sign) == "Cc" for sign in rna.name):
+    if any(map(_is_control, rna.name)):
         raise InvalidRequestError(
             f"{where}.name", "holds a control character, expected none"
         )
+    _check_metadata(rna.metadata, f"{where}.metadata")
     if rna.structure is None:
         return None
     if len(rna.structure) != len(rna.sequence):
@@ -61,6 +66,31 @@ def check_rna(rna: Rna, where: str, *, degap: bool = False) -> str | None:
         structure = "".join(sign for sign, letter in columns if letter not in GAPS)
     _check_structure(structure, f"{where}.structure")
     return structure
+
+
+def _check_metadata(metadata: Mapping[str, str], where: str) -> None:
+    if len(metadata) > _MAX_KEYS:
+        raise InvalidRequestError(
+            where, f"{len(metadata)} keys, expected at most {_MAX_KEYS}"
+        )
+    size = 0
+    for key, value in metadata.items():
+        if not 1 <= len(key) <= _MAX_NAME or any(map(_is_control, key)):
+            raise InvalidRequestError(
+                where,
+                f"{key[:_MAX_NAME]!r} is no key, expected 1 to {_MAX_NAME} characters, "
+                "none of them a control character",
+            )
+        size += len(key) + len(value)
+        if size > _MAX_METADATA:
+            raise InvalidRequestError(
+                f"{where}[{key!r}]",
+                f"makes it {size} characters, expected at most {_MAX_METADATA}",
+            )
+
+
+def _is_control(sign: str) -> bool:
+    return unicodedata.category(sign) == "Cc"
 
 
 def _check_structure(structure: str, where: str) -> None:

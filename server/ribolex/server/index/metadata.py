@@ -4,16 +4,22 @@ Labels are kept by column in memory, so that a condition looks at each different
 once. Knows ids, keys and values; nothing of what they mean, or of search.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool
+
+from ribolex.errors import InvalidRequestError
 
 LENGTH = "length"
 """Key that stands for the number of nucleotides, whatever the metadata say."""
 
 _PART = ";"
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.I)
+_MAX_TOLD = 10
 _FIRST_ROOM = 1024
 _MAX_KEPT = 16
 """Answers to conditions that are kept until the next change."""
@@ -58,13 +64,28 @@ class Between:
 
     def accepts(self, value: str | None) -> bool:
         """Returns whether an RNA with that value passes; None: it has none."""
-        try:
-            return value is not None and self.minimum <= float(value) <= self.maximum
-        except ValueError:
-            return False
+        number = None if value is None else number_of(value)
+        return number is not None and self.minimum <= number <= self.maximum
 
 
 Condition = AnyOf | NoneOf | Between
+
+
+class KeyFacts(NamedTuple):
+    """What RNAs of a collection have under one key."""
+
+    key: str
+    n_rnas: int
+    """That have a value."""
+    n_values: int
+    """Different ones."""
+    is_number: bool
+    """Whether every value is a number."""
+
+
+def number_of(value: str) -> float | None:
+    """Returns the number that a text is, if it is one: "7", "-0.5", "1e9"."""
+    return float(value) if _NUMBER.fullmatch(value) else None
 
 
 class _Column:
@@ -95,6 +116,7 @@ class MetadataColumns:
         self._columns: dict[str, _Column] = {LENGTH: _Column()}
         self._end = 0
         self._kept: dict[tuple[Condition, ...], Bool[np.ndarray, " id"]] = {}
+        self._sound: set[tuple[Condition, ...]] = set()
 
     def put(self, rna_id: int, metadata: Mapping[str, str], length: int) -> None:
         """Stores what is known of an RNA in place of what was."""
@@ -104,14 +126,76 @@ class MetadataColumns:
         for key, column in self._columns.items():
             column.put(rna_id, known.get(key))
         self._end = max(self._end, rna_id + 1)
-        self._kept.clear()
+        self._forget()
 
     def remove(self, rna_ids: Iterable[int]) -> None:
         """Forgets RNAs that are there."""
         for rna_id in rna_ids:
             for column in self._columns.values():
                 column.put(rna_id, None)
+        self._forget()
+
+    @property
+    def n_nucleotides(self) -> int:
+        """Of all RNAs together."""
+        return sum(int(v) * n for v, n in self._counts(self._columns[LENGTH]).items())
+
+    def key_facts(self) -> list[KeyFacts]:
+        """Returns what there is to ask for, what most RNAs have first."""
+        facts = [
+            self._facts(key, column)
+            for key, column in self._columns.items()
+            if key != LENGTH
+        ]
+        there = [one for one in facts if one.n_rnas]
+        return sorted(there, key=lambda one: (-one.n_rnas, one.key))
+
+    def check(self, conditions: Sequence[Condition]) -> None:
+        """Does nothing if conditions are about what some RNA has.
+
+        Nothing is known of an empty collection, so that any will do.
+
+        Raises:
+            InvalidRequestError: no RNA has such a key, or none a number under it;
+                names both the condition and the key.
+        """
+        asked = tuple(conditions)
+        if asked in self._sound or not self._counts(self._columns[LENGTH]):
+            return
+        for i, condition in enumerate(conditions):
+            key = condition.key
+            values = self._counts(self._columns.get(key, _Column()))
+            if not values:
+                known = [LENGTH, *(one.key for one in self.keys())][:_MAX_TOLD]
+                raise InvalidRequestError(
+                    f"where[{i}].key",
+                    f"no RNA of the collection has {key!r}, expected one of "
+                    f"{', '.join(known)}",
+                )
+            is_range = isinstance(condition, Between)
+            if is_range and all(number_of(value) is None for value in values):
+                raise InvalidRequestError(
+                    f"where[{i}].range",
+                    f"no value of {key!r} is a number, such as {next(iter(values))!r}, "
+                    "expected any_of or none_of",
+                )
+        self._sound.add(asked)
+
+    def _facts(self, key: str, column: _Column) -> KeyFacts:
+        counts = self._counts(column)
+        is_number = all(number_of(value) is not None for value in counts)
+        return KeyFacts(key, sum(counts.values()), len(counts), is_number)
+
+    def _counts(self, column: _Column) -> dict[str, int]:
+        """Returns how many RNAs have each value that one has."""
+        numbers = self._by_id(column)
+        counts = np.bincount(numbers, minlength=len(column.values)).tolist()
+        pairs = zip(column.values, counts, strict=True)
+        return {value: n for value, n in pairs if n and value is not None}
+
+    def _forget(self) -> None:
         self._kept.clear()
+        self._sound.clear()
 
     def allowed(self, conditions: Sequence[Condition]) -> Bool[np.ndarray, " id"]:
         """Returns, for each id, whether an RNA is there and passes all conditions.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
@@ -9,8 +10,14 @@ from typing import Any
 
 import grpc
 
+from ribolex.errors import (
+    IncompatibleDictionaryError,
+    NotFoundError,
+    NotReadyError,
+)
 from ribolex.server.convert import codes as convert
 from ribolex.server.convert import collection as encode
+from ribolex.server.index.collection import Collection
 from ribolex.server.services.align import align
 from ribolex.server.services.feature_search import search_features
 from ribolex.server.services.gate import Gate, deadline_of
@@ -52,11 +59,19 @@ class CollectionService(collection_pb2_grpc.CollectionServiceServicer):
         request: collection_pb2.GetCollectionRequest,
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> collection_pb2.GetCollectionResponse:
-        """Gives one collection's facts."""
-        summary = await self._gate.enter().collections.summary(request.name)
-        return collection_pb2.GetCollectionResponse(
+        """Gives one collection's facts and how much it holds."""
+        collections = self._gate.enter().collections
+        summary = await collections.summary(request.name)
+        response = collection_pb2.GetCollectionResponse(
             collection=encode.encode_summary(summary)
         )
+        # Without its dictionary it cannot be opened, and the facts are all there is.
+        with contextlib.suppress(
+            NotFoundError, IncompatibleDictionaryError, NotReadyError
+        ):
+            details = await collections.run(request.name, Collection.details)
+            response.details.CopyFrom(encode.encode_details(details))
+        return response
 
     async def ListCollections(  # noqa: N802
         self,
