@@ -29,8 +29,7 @@ from ribolex.registry import open_registry
 from ribolex.rna import read_rnas
 from ribolex.server.engine.encoding import EncodeTask, Recipe
 from ribolex.server.engine.task import compute
-from ribolex.server.index.collection import Storing
-from ribolex.server.index.intake import Encoded
+from ribolex.server.index.intake import Encoded, Storing
 from ribolex.server.index.measure import SearchMeasure
 from ribolex.server.index.store import CollectionStore
 from ribolex.server.index.warming import warm_up

@@ -28,9 +28,9 @@ from ribolex.dictionary import Codes, Dictionary
 from ribolex.registry import FolderRegistry
 from ribolex.rna import Rna
 from ribolex.server.index import positions
-from ribolex.server.index.collection import Collection, Storing
+from ribolex.server.index.collection import Collection
 from ribolex.server.index.facts import Facts
-from ribolex.server.index.intake import Encoded
+from ribolex.server.index.intake import Encoded, Storing
 from ribolex.server.index.measure import SearchMeasure
 from ribolex.server.index.metadata import AnyOf
 from ribolex.server.index.owner import Owner

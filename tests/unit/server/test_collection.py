@@ -17,14 +17,15 @@ from ribolex.errors import (
     NotReadyError,
     RnaNotFoundError,
 )
-from ribolex.server.index.collection import RECORDS, Collection, Query
+from ribolex.server.index.collection import Collection
 from ribolex.server.index.facts import Facts
 from ribolex.server.index.forward import ForwardStore, Likeness, WeightedCode
 from ribolex.server.index.hits import Firing, Hit
 from ribolex.server.index.measure import SearchMeasure
 from ribolex.server.index.projection import Projection
 from ribolex.server.index.records import PooledCode
-from ribolex.server.index.search import Search
+from ribolex.server.index.schema import RECORDS
+from ribolex.server.index.search import Query, Search
 
 MEASURES = [
     SearchMeasure(),

@@ -13,8 +13,9 @@ from tests.unit.server.conftest import RandomCodes, encoded
 
 from ribolex.dictionary import Dictionary
 from ribolex.errors import CollectionNotFoundError
-from ribolex.server.index.collection import Change, Collection, Storing
+from ribolex.server.index.collection import Change, Collection
 from ribolex.server.index.facts import Facts
+from ribolex.server.index.intake import Storing
 from ribolex.server.index.measure import SearchMeasure
 from ribolex.server.index.owner import Owner
 from ribolex.server.index.records import Removal

@@ -3,7 +3,7 @@
 from ribolex.dictionary import pool
 from ribolex.rna import Rna
 from ribolex.server.convert import codes as convert
-from ribolex.server.index.collection import Details
+from ribolex.server.index.details import Details
 from ribolex.server.index.facts import Facts
 from ribolex.server.index.records import Record
 from ribolex.server.index.store import Summary

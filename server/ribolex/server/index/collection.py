@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool
@@ -21,14 +20,15 @@ from ribolex.errors import (
     RnaNotFoundError,
 )
 from ribolex.server.index import schema
+from ribolex.server.index.details import Details, details_of
 from ribolex.server.index.explanation import Aligned
 from ribolex.server.index.facts import Facts
 from ribolex.server.index.feature_search import FeatureScan, Source
 from ribolex.server.index.forward import WeightedCode
 from ribolex.server.index.hits import Firing, Hit, SharedFeature
-from ribolex.server.index.intake import Encoded
+from ribolex.server.index.intake import Encoded, Storing
 from ribolex.server.index.listing import Example, Listed, examples_of, list_rnas
-from ribolex.server.index.metadata import Condition, KeyFacts, MetadataColumns
+from ribolex.server.index.metadata import Condition, MetadataColumns
 from ribolex.server.index.pairwise import hit_of
 from ribolex.server.index.pooled import PooledSearch, Scored
 from ribolex.server.index.records import (
@@ -42,53 +42,19 @@ from ribolex.server.index.records import (
 from ribolex.server.index.relatives import Relative, RelativesSearch, Sought
 from ribolex.server.index.search import (
     Found,
+    Query,
     Rank,
     Search,
     Sensitivity,
     cannot_align,
 )
-from ribolex.server.index.upkeep import POSITIONS, RelativesOptions, open_relatives
-
-RECORDS = "records.sqlite3"
-"""The file in a collection's folder."""
+from ribolex.server.index.upkeep import RelativesOptions, open_relatives
 
 _GROUP = 1024
 """Codes that are projected together when a collection is opened."""
 
 
-class Storing(NamedTuple):
-    """RNAs to be stored; each replaces the one of its name."""
-
-    rnas: Sequence[Encoded]
-
-
 Change = Storing | Removal
-
-
-class Details(NamedTuple):
-    """How much a collection holds, and what its metadata tell."""
-
-    n_nucleotides: int
-    records_bytes: int
-    """Of the file that is the truth, with its log."""
-    index_bytes: int
-    """Of files that are drawn from it."""
-    keys: list[KeyFacts]
-
-
-class Query(NamedTuple):
-    """What to compare the RNAs of a collection with."""
-
-    pooled: PooledCode
-    """As the collection's measure pools."""
-    codes: Codes | None
-    """The nucleotides behind it, where they are known."""
-    sequence: str | None = None
-    """Their letters, likewise."""
-    excluded: int | None = None
-    """Id of the RNA that is no hit, being the query itself."""
-    fvu: float | None = None
-
 
 _NOWHERE = Firing(
     Codes(np.zeros(1, np.int64), np.empty(0, np.uint32), np.empty(0, np.float32), 0)
@@ -113,7 +79,7 @@ class Collection:
     ) -> None:
         self._folder, self._options = folder, options
         self.relatives: RelativesSearch | None = None
-        self._records = Records(folder / RECORDS)
+        self._records = Records(folder / schema.RECORDS)
         self.facts = Facts.from_json(self._records.facts)
         self._metadata = MetadataColumns()
         self._model: AlignmentModel | None = None
@@ -122,7 +88,7 @@ class Collection:
     @staticmethod
     def create(folder: Path, facts: Facts) -> None:
         """Writes an empty collection into a folder, which must exist."""
-        schema.create(folder / RECORDS, facts.to_json())
+        schema.create(folder / schema.RECORDS, facts.to_json())
 
     @property
     def n_rnas(self) -> int:
@@ -162,18 +128,7 @@ class Collection:
 
     def details(self) -> Details:
         """Returns how much there is, and what its metadata tell."""
-        size = sum(
-            path.stat().st_size
-            for path in self._folder.glob(f"{RECORDS}*")
-            if path.is_file()
-        )
-        blocks = (self._folder / POSITIONS).glob("*")
-        return Details(
-            self._metadata.n_nucleotides,
-            size,
-            sum(path.stat().st_size for path in blocks),
-            self._metadata.key_facts(),
-        )
+        return details_of(self._folder, self._metadata)
 
     def close(self) -> None:
         """Closes the file; everything acknowledged is in it."""
@@ -237,7 +192,7 @@ class Collection:
         Raises:
             InvalidRequestError: a condition is about what no RNA has.
         """
-        allowed = self._allowed(where)
+        allowed = self._metadata.allowed(where)
         return list_rnas(self._records, allowed, after, limit, max_size)
 
     def get(self, name: str) -> Record:
@@ -292,7 +247,7 @@ class Collection:
         """
         search.check()
         sensitivity = self._sensitivity(query, search)
-        allowed = self._allowed(search.where) if search.where else None
+        allowed = self._metadata.allowed(search.where) if search.where else None
         n_rnas = self.n_rnas
         n_searched = n_rnas if allowed is None else int(np.count_nonzero(allowed))
         ranked: Mapping[Rank, Callable[[], Hit]]
@@ -319,18 +274,6 @@ class Collection:
         """Returns the RNAs in which a feature fires most strongly, strongest first."""
         strongest = self._pooled.strongest(feature, limit)
         return examples_of(feature, strongest, self._records)
-
-    def check_where(self, where: Sequence[Condition]) -> None:
-        """Does nothing if conditions are about what some RNA has.
-
-        Raises:
-            InvalidRequestError: one is not; names its key.
-        """
-        self._metadata.check(where)
-
-    def _allowed(self, where: Sequence[Condition]) -> Bool[np.ndarray, " id"]:
-        self.check_where(where)
-        return self._metadata.allowed(where)
 
     def _find(self, name: str) -> int:
         rna_id = self._records.find(name)

@@ -5,7 +5,7 @@ Knows nothing of messages or of how it is stored.
 
 import string
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ribolex.dictionary import Codes
@@ -30,6 +30,12 @@ class Encoded(NamedTuple):
     codes: Codes
     """One row a nucleotide, all of the dictionary's k."""
     fvu: float
+
+
+class Storing(NamedTuple):
+    """RNAs to be stored; each replaces the one of its name."""
+
+    rnas: Sequence[Encoded]
 
 
 def check_rna(rna: Rna, where: str, *, degap: bool = False) -> str | None:

@@ -116,7 +116,6 @@ class MetadataColumns:
         self._columns: dict[str, _Column] = {LENGTH: _Column()}
         self._end = 0
         self._kept: dict[tuple[Condition, ...], Bool[np.ndarray, " id"]] = {}
-        self._sound: set[tuple[Condition, ...]] = set()
 
     def put(self, rna_id: int, metadata: Mapping[str, str], length: int) -> None:
         """Stores what is known of an RNA in place of what was."""
@@ -126,14 +125,14 @@ class MetadataColumns:
         for key, column in self._columns.items():
             column.put(rna_id, known.get(key))
         self._end = max(self._end, rna_id + 1)
-        self._forget()
+        self._kept.clear()
 
     def remove(self, rna_ids: Iterable[int]) -> None:
         """Forgets RNAs that are there."""
         for rna_id in rna_ids:
             for column in self._columns.values():
                 column.put(rna_id, None)
-        self._forget()
+        self._kept.clear()
 
     @property
     def n_nucleotides(self) -> int:
@@ -150,37 +149,6 @@ class MetadataColumns:
         there = [one for one in facts if one.n_rnas]
         return sorted(there, key=lambda one: (-one.n_rnas, one.key))
 
-    def check(self, conditions: Sequence[Condition]) -> None:
-        """Does nothing if conditions are about what some RNA has.
-
-        Nothing is known of an empty collection, so that any will do.
-
-        Raises:
-            InvalidRequestError: no RNA has such a key, or none a number under it;
-                names both the condition and the key.
-        """
-        asked = tuple(conditions)
-        if asked in self._sound or not self._counts(self._columns[LENGTH]):
-            return
-        for i, condition in enumerate(conditions):
-            key = condition.key
-            values = self._counts(self._columns.get(key, _Column()))
-            if not values:
-                known = [LENGTH, *(one.key for one in self.keys())][:_MAX_TOLD]
-                raise InvalidRequestError(
-                    f"where[{i}].key",
-                    f"no RNA of the collection has {key!r}, expected one of "
-                    f"{', '.join(known)}",
-                )
-            is_range = isinstance(condition, Between)
-            if is_range and all(number_of(value) is None for value in values):
-                raise InvalidRequestError(
-                    f"where[{i}].range",
-                    f"no value of {key!r} is a number, such as {next(iter(values))!r}, "
-                    "expected any_of or none_of",
-                )
-        self._sound.add(asked)
-
     def _facts(self, key: str, column: _Column) -> KeyFacts:
         counts = self._counts(column)
         is_number = all(number_of(value) is not None for value in counts)
@@ -193,21 +161,47 @@ class MetadataColumns:
         pairs = zip(column.values, counts, strict=True)
         return {value: n for value, n in pairs if n and value is not None}
 
-    def _forget(self) -> None:
-        self._kept.clear()
-        self._sound.clear()
-
     def allowed(self, conditions: Sequence[Condition]) -> Bool[np.ndarray, " id"]:
         """Returns, for each id, whether an RNA is there and passes all conditions.
 
         To be read only: it may be given again.
+
+        Raises:
+            InvalidRequestError: there are RNAs, but none has such a key, or none a
+                number under it; names both the condition and the key.
         """
         asked = tuple(conditions)
         if asked not in self._kept:
+            self._check(asked)
             if len(self._kept) == _MAX_KEPT:
                 self._kept.pop(next(iter(self._kept)))
             self._kept[asked] = self._test(asked)
         return self._kept[asked]
+
+    def _check(self, conditions: Sequence[Condition]) -> None:
+        """Does nothing if conditions are about what some RNA has.
+
+        Nothing is known of an empty collection, so that any will do.
+        """
+        if not self._counts(self._columns[LENGTH]):
+            return
+        for i, condition in enumerate(conditions):
+            key = condition.key
+            values = self._counts(self._columns.get(key, _Column()))
+            if not values:
+                known = [LENGTH, *(one.key for one in self.key_facts())][:_MAX_TOLD]
+                raise InvalidRequestError(
+                    f"where[{i}].key",
+                    f"no RNA of the collection has {key!r}, expected one of "
+                    f"{', '.join(known)}",
+                )
+            is_range = isinstance(condition, Between)
+            if is_range and all(number_of(value) is None for value in values):
+                raise InvalidRequestError(
+                    f"where[{i}].range",
+                    f"no value of {key!r} is a number, such as {next(iter(values))!r}, "
+                    "expected any_of or none_of",
+                )
 
     def _test(self, conditions: tuple[Condition, ...]) -> Bool[np.ndarray, " id"]:
         # Every RNA has a length, so its column tells which ids are in use.

@@ -18,7 +18,8 @@ import faiss
 
 from ribolex.dictionary import Dictionary
 from ribolex.errors import CollectionNotFoundError
-from ribolex.server.index.collection import Change, Collection, Storing
+from ribolex.server.index.collection import Change, Collection
+from ribolex.server.index.intake import Storing
 from ribolex.server.index.records import Written
 from ribolex.server.index.upkeep import RelativesOptions
 

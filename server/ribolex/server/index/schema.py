@@ -11,6 +11,9 @@ from typing import Any
 
 from ribolex.errors import CorruptArtefactError
 
+RECORDS = "records.sqlite3"
+"""Name of the file in a collection's folder."""
+
 SCHEMA_VERSION = 2
 _APPLICATION = 0x52424C58  # "RBLX": SQLite's application_id of our files
 _SCHEMA = """

@@ -7,11 +7,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from ribolex.dictionary import Codes
 from ribolex.errors import IncompatibleDictionaryError
 from ribolex.server.index.hits import Hit
 from ribolex.server.index.metadata import Condition
+from ribolex.server.index.records import PooledCode
 
 Sensitivity = Literal["fast", "sensitive", "exhaustive"]
+
+
+class Query(NamedTuple):
+    """What to compare the RNAs of a collection with."""
+
+    pooled: PooledCode
+    """As the collection's measure pools."""
+    codes: Codes | None
+    """The nucleotides behind it, where they are known."""
+    sequence: str | None = None
+    """Their letters, likewise."""
+    excluded: int | None = None
+    """Id of the RNA that is no hit, being the query itself."""
+    fvu: float | None = None
 
 
 class Rank(NamedTuple):

@@ -21,9 +21,9 @@ from ribolex.server.engine.encoding import EncodeTask, Encoding, Recipe
 from ribolex.server.engine.front import Answer, Order
 from ribolex.server.engine.plan import Lane
 from ribolex.server.engine.ticket import Spent
-from ribolex.server.index.collection import Collection, Query
+from ribolex.server.index.collection import Collection
 from ribolex.server.index.records import PooledCode
-from ribolex.server.index.search import Found
+from ribolex.server.index.search import Found, Query
 from ribolex.server.services.gate import Backend
 from ribolex.server.services.outcomes import count_answer
 from ribolex.v1 import codes_pb2, collection_pb2

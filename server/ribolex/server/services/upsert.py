@@ -18,8 +18,7 @@ from ribolex.server.engine.front import Order
 from ribolex.server.engine.plan import Lane
 from ribolex.server.engine.task import cost
 from ribolex.server.engine.ticket import Spent
-from ribolex.server.index.collection import Storing
-from ribolex.server.index.intake import Encoded, check_rna
+from ribolex.server.index.intake import Encoded, Storing, check_rna
 from ribolex.server.services.gate import Backend
 from ribolex.server.services.outcomes import count_answer
 from ribolex.server.services.streaming import in_order, until_drained
