@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.text import Text
 
 from ribolex.client import records
@@ -17,8 +18,12 @@ from ribolex.client.tracks import Track, draw, marks, ranges
 _LETTER_STYLES = {"A": "green", "C": "blue", "G": "yellow", "U": "red"}
 _LOGO_ROWS = 4
 _BITS = 2.0
+_NARROW = 76
+"""Below it figures are folded rather than cut."""
 _WIDE = 100
 """Columns of a terminal from which on all measures are shown."""
+_EVEN = 0.97
+"""Entropy over RNA types from which on none of them stands out."""
 _MARGIN = "    "
 _NOTHING = records.Evidence("", "", math.nan, None, None, None)
 
@@ -27,9 +32,14 @@ def print_card(console: Console, card: records.FeatureCard) -> None:
     """Prints what is known about a feature."""
     feature = card.feature
     title = Text(f"f{feature.id}", "bold cyan").append(f" of {card.dictionary}", "dim")
-    console.print(title.append(f"  {feature.label or 'no label'}", "bold"))
+    label = Text(feature.label or "no label", "bold")
+    if len(title) + 2 + len(label) <= console.width:
+        console.print(title.append("  ").append_text(label))
+    else:
+        console.print(title)
+        _print_hanging(console, label)
     for fact in _facts(feature):
-        console.print(fact, highlight=False, markup=False)
+        _print_hanging(console, Text(fact))
     if feature.profile is not None:
         _print_logo(console, feature.profile)
     _print_evidence(console, feature.evidence)
@@ -42,28 +52,50 @@ def print_card(console: Console, card: records.FeatureCard) -> None:
     for near in card.nearest:
         line = Text(f"{_MARGIN}{near.cosine:+.3f}  ").append(f"f{near.feature}", "cyan")
         console.print(line.append(f"  {near.label}"), no_wrap=True, overflow="ellipsis")
-    if basis := _basis(card):
-        console.print(Text(f"\n  {basis}", "dim"))
+    if basis := _basis(card, console.width >= _WIDE):
+        console.print()
+        _print_hanging(console, Text(basis, "dim"))
 
 
 def print_features(console: Console, features: Iterable[records.ListedFeature]) -> None:
     """Prints one line a feature."""
-    names = ("feature", ">fires in", "shape", ">sure", "evidence", ">effect", ">q")
-    table = columns(*names, "label")
+    is_wide = console.width >= _WIDE
+    more = ("shape", ">sure") if is_wide else ()
+    table = columns("feature", ">fires in", *more, "evidence", ">effect", ">q", "label")
     for each in features:
         feature, evidence = each.feature, each.evidence
-        sure = feature.label_confidence
+        cells = []
+        if is_wide:
+            sure = feature.label_confidence
+            cells = [feature.profile.shape if feature.profile else "-"]
+            cells.append("-" if sure is None else f"{sure:.2f}")
         table.add_row(
             Text(f"f{feature.id}", "cyan"),
             f"{feature.density:.2%}",
-            feature.profile.shape if feature.profile else "-",
-            "-" if sure is None else f"{sure:.2f}",
-            Text(evidence.label if evidence else "-"),
+            *cells,
+            Text(_name(console, evidence.label) if evidence else "-"),
             f"{evidence.effect:.3g}" if evidence else "-",
-            _number(evidence.q_value, ".1g") if evidence else "-",
+            _number(evidence.q_value, ".0e") if evidence else "-",
             Text(feature.label),
         )
     console.print(table)
+
+
+def _name(console: Console, label: str) -> str:
+    """Returns a label; where there is little room, a type without what it is part of.
+
+    "type:Gene;snRNA;snoRNA;CD-box" is then "type:..;CD-box".
+    """
+    kind, _, name = label.partition(":")
+    parts = name.split(";")
+    if kind != "type" or len(parts) < 3 or console.width >= _WIDE:
+        return label
+    return f"type:{'..' if has_ascii_only(console) else '…'};{parts[-1]}"
+
+
+def _print_hanging(console: Console, text: Text) -> None:
+    """Prints text two columns in, all of its lines."""
+    console.print(Padding(text, (0, 0, 0, 2), expand=False))
 
 
 def _facts(feature: records.Feature) -> list[str]:
@@ -76,42 +108,48 @@ def _facts(feature: records.Feature) -> list[str]:
             f"{profile.n_families:,} families)"
         )
     lines = [
-        f"  {where}, there {feature.mean_activation:.2f} on average, "
+        f"{where}, there {feature.mean_activation:.2f} on average, "
         f"at most {feature.max_activation:.2f}; idf {feature.idf:.2f}"
     ]
     if feature.label_confidence is not None:
         lines.insert(
             0,
-            f"  sure to {feature.label_confidence:.0%}: in so many draws of clans of "
+            f"sure to {feature.label_confidence:.0%}: in so many draws of clans of "
             "RNAs all of this holds",
         )
     if profile is None:
         return lines
-    shape = f"  shape: {profile.shape}"
+    shape = f"shape: {profile.shape}"
     if profile.shape == "periodic":
         shape += f", every {profile.period} nt"
     elif profile.run_length:
         shape += f", longest run {profile.run_length} nt (median)"
-    lines.append(shape)
-    if profile.type_selectivity is not None and profile.type_entropy is not None:
-        lines[-1] += (
-            f"; prefers {profile.preferred_type} (selectivity "
-            f"{profile.type_selectivity:.2f}, entropy {profile.type_entropy:.2f})"
-        )
+    lines.append(shape + _types(profile))
     if profile.shuffled_ratio is not None:
-        told = (
-            f"  in shuffled RNAs it fires {profile.shuffled_ratio:.2f} times as often"
-        )
+        told = f"in shuffled RNAs it fires {profile.shuffled_ratio:.2f} times as often"
         if profile.is_composition_only:
-            told += ": composition only, it needs no more than neighbouring letters"
+            told += ": composition only, neighbouring letters are enough to set it off"
         lines.append(told)
     if profile.suggestion is not None:
         one = profile.suggestion
         lines.append(
-            f"  a language model says: {one.label} (predicts r = {one.score:.2f}, "
+            f"a language model says: {one.label} (predicts r = {one.score:.2f}, "
             f"another feature's label {one.control:.2f})"
         )
     return lines
+
+
+def _types(profile: records.FeatureProfile) -> str:
+    """Returns which RNA type it prefers, if it does."""
+    largest, entropy = profile.type_selectivity, profile.type_entropy
+    if largest is None or entropy is None:
+        return ""
+    if entropy >= _EVEN:
+        return f"; in all RNA types about alike (entropy {entropy:.2f})"
+    return (
+        f"; prefers {profile.preferred_type} (selectivity {largest:.2f}, "
+        f"entropy {entropy:.2f})"
+    )
 
 
 def _print_logo(console: Console, profile: records.FeatureProfile) -> None:
@@ -174,23 +212,27 @@ def _print_evidence(console: Console, evidence: Sequence[records.Evidence]) -> N
         return
     console.print()
     is_wide = console.width >= _WIDE
-    more = (">auroc", ">mcc", ">beats", ">f1 gain") if is_wide else (">auroc",)
+    more = (">auroc", ">mcc", ">beats", ">f1 gain") if is_wide else (">mcc",)
     names = (">there", ">else", ">times", "95 %", *more, ">q", ">RNAs")
     table = columns("  goes with", *names, *((">families",) if is_wide else ()))
+    if console.width >= _NARROW:
+        for column in table.columns:
+            column.no_wrap = True
     for label, rows in groupby(evidence, lambda one: one.label):
         found = {one.measure: one for one in rows}
         one = next(iter(found.values()))
         share = found.get("precision", found.get("share", _NOTHING))
         times, mcc = found.get("enrichment", _NOTHING), found.get("mcc", _NOTHING)
-        told = [_number(found.get("auroc", _NOTHING).effect, ".2f")]
+        told = [_number(mcc.effect, ".2f")]
         if is_wide:
-            told += [
-                _number(mcc.effect, ".2f"),
+            told = [
+                _number(found.get("auroc", _NOTHING).effect, ".2f"),
+                *told,
                 _number(mcc.percentile, ".0%"),
                 _number(found.get("f1_gain", _NOTHING).effect, "+.2f"),
             ]
         table.add_row(
-            Text(f"  {label}"),
+            Text(f"  {_name(console, label)}"),
             _number(share.effect, ".0%"),
             _number(share.control, ".0%"),
             _number(times.effect, ".1f"),
@@ -244,7 +286,7 @@ def _print_example(console: Console, example: records.FeatureExample) -> None:
         console.print(drawn, no_wrap=True, crop=True)
 
 
-def _basis(card: records.FeatureCard) -> str:
+def _basis(card: records.FeatureCard, is_wide: bool) -> str:
     basis = card.basis
     if "RNAs" not in basis:
         return ""
@@ -260,6 +302,6 @@ def _basis(card: records.FeatureCard) -> str:
         *structures,
         f"{basis.get('tests', '?')} tests",
     ]
-    if control := basis.get("random control"):
+    if is_wide and (control := basis.get("random control")):
         told.append(f"beats: share of {control}")
     return ", ".join(told)

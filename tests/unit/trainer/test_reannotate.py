@@ -64,6 +64,9 @@ def test_the_new_version_is_the_old_one_with_new_evidence(
     card = found.extras["README.md"].decode()
     assert "old words" not in card
     assert "| RNAs | 120 |" in card
+    n_with = features.basis["features with nucleotide"]
+    assert f"| nucleotide | {n_with} | " in card
+    assert "The control: random directions" in card
     assert card.endswith("## More\n\nstays\n")
     assert with_section(card, features) == card
     # Again: the next version of the same name, found again by who follows it.

@@ -4,6 +4,7 @@ Knows nothing of the rest of the card.
 """
 
 from ribolex.dictionary import FeatureTable
+from ribolex.trainer.annotation.findings import KINDS
 
 _TITLE = "## What features mean"
 
@@ -18,21 +19,38 @@ def with_section(card: str, features: FeatureTable) -> str:
 
 def _lines(features: FeatureTable) -> list[str]:
     n_labelled = sum(map(bool, features.label))
+    basis = dict(features.basis)
+    control = str(basis.pop("random control", ""))
     lines = [
         f"{n_labelled:,} of {len(features):,} features have a label made by fixed "
         "rules from their evidence. Labels of nucleotides are tested against circular "
         "shifts of whole clans, types over clans, families and clans over RNAs; one "
         "false-discovery rate over all tests; intervals by drawing clans anew.",
         "",
-        "| | |",
-        "|---|---|",
     ]
-    for name, value in features.basis.items():
-        told = value if isinstance(value, str) else f"{value:,g}"
-        if isinstance(value, int):
-            told = f"{value:,}"
-        lines.append(f"| {name} | {told} |")
+    kinds = [kind for kind in KINDS if f"features with {kind}" in basis]
+    if kinds:
+        lines += [
+            "| goes with a | features | F1 above the constant |"
+            + (" of the control | F1 above the constant |" if control else ""),
+            "|---|---|---|" + ("---|---|" if control else ""),
+        ]
+    for kind in kinds:
+        names = [f"features with {kind}", f"features with {kind}, f1 gained"]
+        names += [f"random {name}" for name in names] if control else []
+        cells = [_text(basis.pop(name, "")) for name in names]
+        lines.append(f"| {kind} | {' | '.join(cells)} |")
+    if control:
+        lines += ["", f"The control: {control}."]
+    lines += ["", "| | |", "|---|---|"]
+    lines += [f"| {name} | {_text(value)} |" for name, value in basis.items()]
     if (profiles := features.profiles) is not None:
         n = int(profiles.is_composition_only.sum())
         lines.append(f"| fire about as often in shuffled RNAs | {n:,} |")
     return lines
+
+
+def _text(value: str | int | float) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{value:,}" if isinstance(value, int) else f"{value:,g}"
