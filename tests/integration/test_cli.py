@@ -428,3 +428,37 @@ def test_align_says_what_is_wrong(
 ) -> None:
     assert run("align", *arguments) == 1
     assert message in capsys.readouterr().err
+
+
+def test_scan_tells_what_variants_change(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("scan", "GGGAAACCC", "1G>A", "2del", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [one["changes"] for one in found["variants"]] == ["1G>A", "2del"]
+    Path("one.fasta").write_text(">one\nGGGAAACCC\n")
+    assert run("scan", "one.fasta", "-o", "scan.tsv", "--heat-map", "scan.svg") == 0
+    rows = Path("scan.tsv").read_text().splitlines()
+    assert len(rows) == 1 + 27
+    assert Path("scan.svg").stat().st_size > 1000
+    assert run("scan", "one.fasta", "--alternatives", "rnas.fasta", "-o", "-") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1 + 3
+    assert run("scan", "one.fasta", "--positions", "2-3") == 0
+    assert "one  9 nt, 6 variants" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["1A>G"], "refused: 1A>G: '1A>G': the reference has G there"),
+        (["--positions", "4-99"], "expected a range within 0 to 9"),
+        (["--positions", "x"], "expected such as 12-40"),
+        (["--heat-map", "map.gif"], "does not end in one of .svg"),
+        (["2del", "--heat-map", "map.svg"], "no substitution of one nucleotide"),
+    ],
+)
+def test_scan_refuses_in_words(
+    run: Run, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert run("scan", "GGGAAACCC", *arguments) == 1
+    assert message in capsys.readouterr().err

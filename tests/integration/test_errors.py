@@ -21,6 +21,7 @@ from ribolex.v1 import codes_pb2 as codes
 from ribolex.v1 import collection_pb2 as cp
 from ribolex.v1 import dictionary_pb2 as dp
 from ribolex.v1 import encoder_pb2 as ep
+from ribolex.v1 import variants_pb2 as vp
 
 OPTIONS = ep.EncodeOptions
 CODE = codes.Codes(n_rows=2, n_features=96)
@@ -34,6 +35,8 @@ NINE: Any = 9
 THREE: Any = codes.POOLING_COUNT
 NAN = np.full(32, np.nan, "<f4").tobytes()
 create = cp.CreateCollectionRequest
+scan = vp.ScanVariantsRequest
+ALL, ALL_OF_TWO = vp.Saturation(), vp.Saturation(stop=2)
 similar = partial(cp.SearchSimilarRequest, collection="c")
 
 REFUSED: list[tuple[str, Message]] = [
@@ -49,6 +52,14 @@ REFUSED: list[tuple[str, Message]] = [
     ("Encoder/Embed", ep.EmbedRequest(sequences=["A"], hook=NINE)),
     ("Encoder/Embed", ep.EmbedRequest(sequences=["A"], level=NINE)),
     ("Encoder/Embed", ep.EmbedRequest(sequences=["A"], pooling=THREE)),
+    ("Encoder/ScanVariants", scan()),
+    ("Encoder/ScanVariants", scan(sequence="AX", variants=["1A>G"])),
+    ("Encoder/ScanVariants", scan(sequence="A")),
+    ("Encoder/ScanVariants", scan(sequence="A", variants=["1A>G"], k=7)),
+    ("Encoder/ScanVariants", scan(sequence="A", variants=["1A>G"], reach=100_001)),
+    ("Encoder/ScanVariants", scan(sequence="A", variants=["x"], max_features=1001)),
+    ("Encoder/ScanVariants", scan(sequence="A", variants=["x"], saturation=ALL)),
+    ("Encoder/ScanVariants", scan(sequence="A", saturation=ALL_OF_TWO)),
     ("Collection/CreateCollection", create(name="../a")),
     ("Collection/CreateCollection", create(name="a", pooling=NINE)),
     ("Collection/ListCollections", cp.ListCollectionsRequest(page_size=1001)),
@@ -90,7 +101,7 @@ def call(stubs: Stubs, method: str, request: Message) -> None:
     }[service]
     is_many = name in ("EncodeStream", "UpsertRnas")
     answer = getattr(stub, name)(iter([request]) if is_many else request, timeout=20)
-    if name in ("EncodeStream", "Embed"):
+    if name in ("EncodeStream", "Embed", "ScanVariants"):
         list(answer)
 
 

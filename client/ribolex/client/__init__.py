@@ -87,6 +87,7 @@ from ribolex.client.records import (
     Timing,
     UpsertReport,
 )
+from ribolex.client.variants import FeatureChange, VariantEffect, VariantScan
 
 __all__ = [
     "Aligned",
@@ -120,6 +121,7 @@ __all__ = [
     "FastaRecord",
     "Feature",
     "FeatureCard",
+    "FeatureChange",
     "FeatureExample",
     "FeatureMatch",
     "FeatureMatches",
@@ -157,5 +159,7 @@ __all__ = [
     "TimedOutError",
     "Timing",
     "UpsertReport",
+    "VariantEffect",
+    "VariantScan",
     "read_fasta",
 ]

@@ -55,6 +55,7 @@ class AsyncClient(AsyncConnection):
     is_serving = awaited(Client.is_serving)
     encode = awaited(Client.encode)
     embed = awaited(Client.embed)
+    scan = awaited(Client.scan)
     create_collection = awaited(Client.create_collection)
     get_collection = awaited(Client.get_collection)
     list_collections = awaited_pages(Client.list_collections)

@@ -18,6 +18,7 @@ from ribolex.client.commands import collections, features, rnas, versions
 from ribolex.client.commands.encoding import embed, encode
 from ribolex.client.commands.finding import find
 from ribolex.client.commands.health import health
+from ribolex.client.commands.scanning import scan
 from ribolex.client.commands.searching import add, align, console, search
 from ribolex.client.commands.server import Server, with_server
 from ribolex.client.errors import (
@@ -54,6 +55,7 @@ app.add_typer(
 )
 app.command()(encode)
 app.command()(embed)
+app.command()(scan)
 app.command()(health)
 
 

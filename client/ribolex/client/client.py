@@ -1,7 +1,7 @@
 """The synchronous client: one method for each thing that a server does.
 
-The methods are where their service is: `encoder`, `collection`, `search`, `dictionary`.
-Here is that of gRPC's own health service.
+The methods are where their service is: `encoder`, `scan`, `collection`, `search`,
+`dictionary`. Here is that of gRPC's own health service.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from ribolex.client.collection import CollectionCalls
 from ribolex.client.connection import DEFAULT_ADDRESS
 from ribolex.client.dictionary import DictionaryCalls
 from ribolex.client.encoder import EncoderCalls
+from ribolex.client.scan import ScanCalls
 from ribolex.client.search import SearchCalls
 
 __all__ = ["DEFAULT_ADDRESS", "Client"]
@@ -21,7 +22,7 @@ _SERVING = 1
 """Of HealthCheckResponse.ServingStatus."""
 
 
-class Client(EncoderCalls, CollectionCalls, SearchCalls, DictionaryCalls):
+class Client(EncoderCalls, ScanCalls, CollectionCalls, SearchCalls, DictionaryCalls):
     """A connection to one server, with all that can be asked over it.
 
     Thread-safe; connects when first used. Every method blocks, and beside the errors

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from ribolex.client import convert, dense, records
 from ribolex.client.ask import Ask, blocking
@@ -23,7 +23,14 @@ MAX_SEQUENCES = 256
 # In nucleotides. Codes take about 6 bytes * k for each: at k = 64, 12 MiB in all;
 # activations of one layer 4 bytes * d_model: at d_model = 1,280, 160 MiB.
 MAX_SIZE = 32_768
-_Outcome = TypeVar("_Outcome", records.Encoded, records.Embedded)
+
+
+class _Checkable(Protocol):
+    @property
+    def rejections(self) -> tuple[records.Rejection, ...]: ...
+
+
+_Outcome = TypeVar("_Outcome", bound=_Checkable)
 
 
 class EncoderCalls(Connection):
@@ -233,12 +240,14 @@ def wait_s(error: OverloadedError, give_up_s: float) -> float:
     return delay_s
 
 
-def checked(answer: _Outcome, on_rejection: OnRejection) -> _Outcome:
-    """Returns what came, unless sequences were refused and that is an error.
+def checked(
+    answer: _Outcome, on_rejection: OnRejection, field: str = "sequences"
+) -> _Outcome:
+    """Returns what came, unless members were refused and that is an error.
 
     Raises:
         RejectedError: it is.
     """
     if answer.rejections and on_rejection == "raise":
-        raise RejectedError(answer.rejections)
+        raise RejectedError(answer.rejections, field)
     return answer

@@ -77,16 +77,18 @@ class SequenceTooLongError(InvalidRequestError):
 
 
 class RejectedError(InvalidRequestError):
-    """Raised when sequences of a batch were refused and none were to be skipped.
+    """Raised when members of a batch were refused and none were to be skipped.
 
     Attributes:
         rejections: Which, and why.
     """
 
-    def __init__(self, rejections: tuple[Rejection, ...]) -> None:
+    def __init__(
+        self, rejections: tuple[Rejection, ...], field: str = "sequences"
+    ) -> None:
         first, more = rejections[0], len(rejections) - 1
         others = f" (and {more} more)" if more else ""
-        super().__init__(f"sequences[{first.index}]: {first.message}{others}")
+        super().__init__(f"{field}[{first.index}]: {first.message}{others}")
         self.rejections = rejections
 
 

@@ -15,21 +15,24 @@ from rich.progress import (
 
 
 @contextmanager
-def progress(text: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Gives a function to call with the number of RNAs that were just done.
+def progress(
+    text: str, total: int | None, what: str = "RNAs"
+) -> Iterator[Callable[[int], None]]:
+    """Gives a function to call with the number of members that were just done.
 
     Shows nothing where standard error is no terminal.
 
     Args:
         text: what is being done.
-        total: RNAs in all, or None if nobody knows.
+        total: members in all, or None if nobody knows.
+        what: they are.
     """
     console = Console(stderr=True)
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("RNAs"),
+        TextColumn(what),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=console,
@@ -37,4 +40,4 @@ def progress(text: str, total: int | None) -> Iterator[Callable[[int], None]]:
     )
     with bar:
         task = bar.add_task(text, total=total)
-        yield lambda n_rnas: bar.advance(task, n_rnas)
+        yield lambda n_done: bar.advance(task, n_done)

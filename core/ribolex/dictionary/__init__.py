@@ -13,6 +13,7 @@ from ribolex.dictionary.artefact import (
     read_manifest,
     write_dictionary,
 )
+from ribolex.dictionary.changes import CodeChange, compare_codes, near
 from ribolex.dictionary.codes import Codes, SequenceCode, keep_strongest
 from ribolex.dictionary.evidence import Evidence, EvidenceTable
 from ribolex.dictionary.features import Example, FeatureTable
@@ -30,6 +31,7 @@ from ribolex.dictionary.sae import Moments, Sae, TopK, fvu, squares
 
 __all__ = [
     "AlignmentModel",
+    "CodeChange",
     "Codes",
     "Damping",
     "Dictionary",
@@ -50,9 +52,11 @@ __all__ = [
     "Standardisation",
     "Target",
     "TopK",
+    "compare_codes",
     "fvu",
     "keep_strongest",
     "load_dictionary",
+    "near",
     "pool",
     "read_manifest",
     "squares",

@@ -6,7 +6,7 @@ Owns batching and the device; knows nothing of dictionaries or serving. One
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,24 +14,28 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from ribolex.errors import InvalidRequestError
+from ribolex.lm.arrival import Arrive, one_ahead, send_home
 from ribolex.lm.configuration import MAX_NUCLEOTIDES, LmConfig
 from ribolex.lm.fast import FastNetwork
 from ribolex.lm.hub import locate
 from ribolex.lm.model import Hook, RiNALMo
-from ribolex.lm.packing import Packed, bucket, pack
+from ribolex.lm.packing import Packed, bucket, hide, pack
 from ribolex.lm.precision import Precision, choose_dtype
 from ribolex.lm.weights import digest_network, load_network, read_name
-from ribolex.lm.windows import Piece, kept_rows, pieces, placed_rows
+from ribolex.lm.windows import (
+    Piece,
+    hidden_rows,
+    kept_rows,
+    pieces,
+    placed_rows,
+    scatter,
+)
 from ribolex.rna.alphabet import CLS, EOS, MASK, VOCABULARY, normalise, tokenise
 
 # Tokens at a time. A CPU is fastest while a batch fits its cache: on a Zen 4 core 512
 # to 1,024 tokens for every size from nano to giga, and 8,192 some 15 % slower.
 _TOKENS_PER_CPU_THREAD = 1024
 _TOKENS_PER_GPU = 32_768
-
-
-Arrive = Callable[[], np.ndarray]
-_T = TypeVar("_T")
 
 
 class Span(NamedTuple):
@@ -54,6 +58,13 @@ class Replacement(NamedTuple):
     """Of both layers."""
     rebuild: Callable[[Float[Tensor, "nucleotide d_model"]], Tensor]
     """Gives, for the source's activations, those that the layer is to have."""
+
+
+class ReadAndScored(NamedTuple):
+    """Activations of one layer, and the letters' logits."""
+
+    states: Float[Tensor, "nucleotide d_model"]
+    logits: Float[Tensor, "nucleotide letter"]
 
 
 class Laid(NamedTuple):
@@ -123,9 +134,9 @@ class LanguageModel:
         shapes = [(len(sequence) - 2, self.config.d_model) for sequence in tokens]
         out: list[dict[int, Float[np.ndarray, "_nucleotide d_model"]]]
         out = [{layer: np.empty(s, np.float32) for layer in layers} for s in shapes]
-        for batch, arriving in _one_ahead(self._arrivals(tokens, layers, hook)):
+        for batch, arriving in one_ahead(self._arrivals(tokens, layers, hook)):
             for layer, arrive in arriving:
-                _scatter(arrive(), batch.pieces, [own[layer] for own in out])
+                scatter(arrive(), batch.pieces, [own[layer] for own in out])
         return out
 
     def spans(
@@ -178,6 +189,34 @@ class LanguageModel:
             states = self._layers(laid.packed, layers, hook)
             return {layer: x[rows] for layer, x in states}
 
+    def read_and_score(self, laid: Laid, layer: int, hook: Hook) -> ReadAndScored:
+        """Returns one layer's activations, as `read`, and the letters' logits."""
+        last, norm = self.config.n_layers, self._network.normed
+        rows = _rows(kept_rows(laid.pieces)).to(self._device)
+        with torch.inference_mode():
+            raw = dict(self._layers(laid.packed, [layer, last], "raw"))
+            state = norm(layer, raw[layer]) if hook == "normed" else raw[layer]
+            logits = self._network.logits(norm(last, raw[last])[rows])
+        return ReadAndScored(state[rows], logits)
+
+    def score(
+        self,
+        laid: Laid,
+        masked: Sequence[Sequence[int]] | None = None,
+        replacement: Replacement | None = None,
+    ) -> Float[Tensor, "nucleotide letter"]:
+        """Returns the logits of what windows answer for, rows as those of `read`.
+
+        Args:
+            laid: from `lay_out`.
+            masked: as in `logits`, of each RNA by its member.
+            replacement: as in `logits`, of layers that the model has.
+        """
+        packed, rows = laid.packed, _rows(kept_rows(laid.pieces)).to(self._device)
+        if masked is not None:
+            packed = hide(packed, hidden_rows(laid.pieces, masked))
+        return self._logits(packed, replacement)[rows]
+
     def hidden(
         self, tokens: Sequence[UInt8[np.ndarray, " _token"]], layer: int, hook: Hook
     ) -> Float[Tensor, "nucleotide d_model"]:
@@ -228,7 +267,7 @@ class LanguageModel:
         out = [np.empty(shape, np.float32) for shape in shapes]
         for batch in self._batches(pieces(tokens)):
             logits = self._logits(batch.packed, replacement)
-            _scatter(logits.cpu().numpy(), batch.pieces, out)
+            scatter(logits.cpu().numpy(), batch.pieces, out)
         return out
 
     def prepare(self, sequences: Sequence[str]) -> list[UInt8[np.ndarray, " _token"]]:
@@ -263,7 +302,7 @@ class LanguageModel:
     ) -> Iterator[tuple[Laid, list[tuple[int, Arrive]]]]:
         for batch in self._batches(pieces(tokens)):
             states = self._layers(batch.packed, layers, hook)
-            yield batch, [(layer, _send_home(x)) for layer, x in states]
+            yield batch, [(layer, send_home(x)) for layer, x in states]
 
     @torch.inference_mode()
     def _layers(
@@ -309,45 +348,6 @@ class LanguageModel:
 def _rows(slices: Sequence[slice]) -> Int[Tensor, " row"]:
     parts = [np.arange(part.start, part.stop) for part in slices]
     return torch.from_numpy(np.concatenate(parts))
-
-
-def _scatter(
-    states: Float[np.ndarray, "token width"],
-    windows: Sequence[Piece],
-    out: Sequence[Float[np.ndarray, "_nucleotide width"]],
-) -> None:
-    """Writes what each window keeps to where it belongs in its RNA's array."""
-    for (member, window, _), rows in zip(windows, kept_rows(windows), strict=True):
-        out[member][window.kept_start : window.kept_stop] = states[rows]
-
-
-def _send_home(states: Float[Tensor, "token width"]) -> Arrive:
-    """Begins the copy to the host; what it returns waits for it and gives it."""
-    if states.device.type != "cuda":
-        return states.cpu().numpy
-    host = torch.empty(states.shape, dtype=states.dtype, pin_memory=True)
-    host.copy_(states, non_blocking=True)
-    arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
-    arrived.record()
-
-    def arrive() -> Float[np.ndarray, "token width"]:
-        arrived.synchronize()
-        return host.numpy()
-
-    return arrive
-
-
-def _one_ahead(source: Iterator[_T]) -> Iterator[_T]:
-    """Yields everything, each when the next is under way.
-
-    So a GPU computes the next batch while the host puts this one in its place.
-    """
-    waiting: list[_T] = []
-    for latest in source:
-        waiting.append(latest)
-        if len(waiting) > 1:
-            yield waiting.pop(0)
-    yield from waiting
 
 
 def _mask(

@@ -70,3 +70,15 @@ def pack(sequences: Sequence[UInt8[np.ndarray, " _token"]]) -> Packed:
         torch.from_numpy(np.repeat(np.asarray(shares, dtype=np.float32), lengths)),
         torch.from_numpy(np.cumsum([0, *lengths], dtype=np.int32)),
     )
+
+
+def hide(packed: Packed, rows: Sequence[int]) -> Packed:
+    """Returns the same tokens with MASK in some rows; what is given stays as it is."""
+    tokens = packed.tokens.clone()
+    tokens[torch.as_tensor(rows, dtype=torch.int64, device=tokens.device)] = MASK
+    lengths = packed.boundaries.diff()
+    seen = torch.zeros(len(tokens) + 1, dtype=torch.int32, device=tokens.device)
+    seen[1:] = (tokens == MASK).cumsum(0)
+    share = seen[packed.boundaries.long()].diff() / lengths
+    shares = share.repeat_interleave(lengths, output_size=len(tokens))
+    return packed._replace(tokens=tokens, mask_share=shares.float())

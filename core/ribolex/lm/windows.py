@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from ribolex.lm.configuration import MAX_NUCLEOTIDES
 from ribolex.rna.alphabet import CLS, EOS
@@ -109,6 +109,36 @@ def placed_rows(windows: Sequence[Piece], starts: Sequence[int]) -> list[slice]:
         slice(starts[member] + window.kept_start, starts[member] + window.kept_stop)
         for member, window, _ in windows
     ]
+
+
+def hidden_rows(
+    windows: Sequence[Piece], positions: Sequence[Sequence[int]]
+) -> list[int]:
+    """Returns which rows of their joined tokens are nucleotides of some positions.
+
+    Args:
+        windows: of RNAs; a nucleotide has a row in each window that it lies in.
+        positions: 0-based, of each RNA by its member.
+    """
+    rows, start = list[int](), 0
+    for member, window, tokens in windows:
+        rows += [
+            start + 1 + position - window.start
+            for position in positions[member]
+            if window.start <= position < window.stop
+        ]
+        start += len(tokens)
+    return rows
+
+
+def scatter(
+    states: Float[np.ndarray, "token width"],
+    windows: Sequence[Piece],
+    out: Sequence[Float[np.ndarray, "_nucleotide width"]],
+) -> None:
+    """Writes what each window keeps to where it belongs in its RNA's array."""
+    for (member, window, _), rows in zip(windows, kept_rows(windows), strict=True):
+        out[member][window.kept_start : window.kept_stop] = states[rows]
 
 
 def _frame(

@@ -14,6 +14,7 @@ from ribolex.v1 import (
     dictionary_pb2_grpc,
     encoder_pb2,
     encoder_pb2_grpc,
+    variants_pb2,
 )
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "dictionary_pb2_grpc",
     "encoder_pb2",
     "encoder_pb2_grpc",
+    "variants_pb2",
 ]

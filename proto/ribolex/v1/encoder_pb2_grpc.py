@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from ribolex.v1 import encoder_pb2 as ribolex_dot_v1_dot_encoder__pb2
+from ribolex.v1 import variants_pb2 as ribolex_dot_v1_dot_variants__pb2
 
 GRPC_GENERATED_VERSION = '1.72.1'
 GRPC_VERSION = grpc.__version__
@@ -66,6 +67,11 @@ class EncoderServiceStub(object):
                 request_serializer=ribolex_dot_v1_dot_encoder__pb2.EmbedRequest.SerializeToString,
                 response_deserializer=ribolex_dot_v1_dot_encoder__pb2.EmbedResponse.FromString,
                 _registered_method=True)
+        self.ScanVariants = channel.unary_stream(
+                '/ribolex.v1.EncoderService/ScanVariants',
+                request_serializer=ribolex_dot_v1_dot_variants__pb2.ScanVariantsRequest.SerializeToString,
+                response_deserializer=ribolex_dot_v1_dot_variants__pb2.ScanVariantsResponse.FromString,
+                _registered_method=True)
 
 
 class EncoderServiceServicer(object):
@@ -118,6 +124,18 @@ class EncoderServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ScanVariants(self, request, context):
+        """Says what variants of an RNA change: features gained and lost, and what the
+        language model thinks of them. Variants given, or all substitutions. Answers come
+        in the order of the variants as they are computed; a variant at fault fails alone.
+        Queues with streams and uploads, and is computed as answers are taken. A scan that
+        would cost more tokens than the server allows (8388608 unless configured) is
+        INVALID_ARGUMENT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EncoderServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -135,6 +153,11 @@ def add_EncoderServiceServicer_to_server(servicer, server):
                     servicer.Embed,
                     request_deserializer=ribolex_dot_v1_dot_encoder__pb2.EmbedRequest.FromString,
                     response_serializer=ribolex_dot_v1_dot_encoder__pb2.EmbedResponse.SerializeToString,
+            ),
+            'ScanVariants': grpc.unary_stream_rpc_method_handler(
+                    servicer.ScanVariants,
+                    request_deserializer=ribolex_dot_v1_dot_variants__pb2.ScanVariantsRequest.FromString,
+                    response_serializer=ribolex_dot_v1_dot_variants__pb2.ScanVariantsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -235,6 +258,33 @@ class EncoderService(object):
             '/ribolex.v1.EncoderService/Embed',
             ribolex_dot_v1_dot_encoder__pb2.EmbedRequest.SerializeToString,
             ribolex_dot_v1_dot_encoder__pb2.EmbedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ScanVariants(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/ribolex.v1.EncoderService/ScanVariants',
+            ribolex_dot_v1_dot_variants__pb2.ScanVariantsRequest.SerializeToString,
+            ribolex_dot_v1_dot_variants__pb2.ScanVariantsResponse.FromString,
             options,
             channel_credentials,
             insecure,

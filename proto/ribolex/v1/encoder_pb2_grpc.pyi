@@ -6,6 +6,7 @@ Sequences in, codes or activations out."""
 from collections import abc as _abc
 from grpc import aio as _aio
 from ribolex.v1 import encoder_pb2 as _encoder_pb2
+from ribolex.v1 import variants_pb2 as _variants_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -67,6 +68,14 @@ class EncoderServiceStub:
     server's room for activations (1 GiB unless configured), RESOURCE_EXHAUSTED if
     others' answers take that room now.
     """
+    ScanVariants: _grpc.UnaryStreamMultiCallable[_variants_pb2.ScanVariantsRequest, _variants_pb2.ScanVariantsResponse]
+    """Says what variants of an RNA change: features gained and lost, and what the
+    language model thinks of them. Variants given, or all substitutions. Answers come
+    in the order of the variants as they are computed; a variant at fault fails alone.
+    Queues with streams and uploads, and is computed as answers are taken. A scan that
+    would cost more tokens than the server allows (8388608 unless configured) is
+    INVALID_ARGUMENT.
+    """
 
 @_typing.type_check_only
 class EncoderServiceAsyncStub(EncoderServiceStub):
@@ -106,6 +115,14 @@ class EncoderServiceAsyncStub(EncoderServiceStub):
     before anything is computed: INVALID_ARGUMENT if it can never fit into the
     server's room for activations (1 GiB unless configured), RESOURCE_EXHAUSTED if
     others' answers take that room now.
+    """
+    ScanVariants: _aio.UnaryStreamMultiCallable[_variants_pb2.ScanVariantsRequest, _variants_pb2.ScanVariantsResponse]  # type: ignore[assignment]
+    """Says what variants of an RNA change: features gained and lost, and what the
+    language model thinks of them. Variants given, or all substitutions. Answers come
+    in the order of the variants as they are computed; a variant at fault fails alone.
+    Queues with streams and uploads, and is computed as answers are taken. A scan that
+    would cost more tokens than the server allows (8388608 unless configured) is
+    INVALID_ARGUMENT.
     """
 
 class EncoderServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -161,6 +178,20 @@ class EncoderServiceServicer(metaclass=_abc_1.ABCMeta):
         before anything is computed: INVALID_ARGUMENT if it can never fit into the
         server's room for activations (1 GiB unless configured), RESOURCE_EXHAUSTED if
         others' answers take that room now.
+        """
+
+    @_abc_1.abstractmethod
+    def ScanVariants(
+        self,
+        request: _variants_pb2.ScanVariantsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_variants_pb2.ScanVariantsResponse], _abc.AsyncIterator[_variants_pb2.ScanVariantsResponse]]:
+        """Says what variants of an RNA change: features gained and lost, and what the
+        language model thinks of them. Variants given, or all substitutions. Answers come
+        in the order of the variants as they are computed; a variant at fault fails alone.
+        Queues with streams and uploads, and is computed as answers are taken. A scan that
+        would cost more tokens than the server allows (8388608 unless configured) is
+        INVALID_ARGUMENT.
         """
 
 def add_EncoderServiceServicer_to_server(servicer: EncoderServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

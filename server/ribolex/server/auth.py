@@ -16,6 +16,7 @@ METHOD_SCOPES: Mapping[str, Scope] = {
     "/ribolex.v1.EncoderService/Encode": "read",
     "/ribolex.v1.EncoderService/EncodeStream": "read",
     "/ribolex.v1.EncoderService/Embed": "read",
+    "/ribolex.v1.EncoderService/ScanVariants": "read",
     "/ribolex.v1.CollectionService/CreateCollection": "write",
     "/ribolex.v1.CollectionService/GetCollection": "read",
     "/ribolex.v1.CollectionService/ListCollections": "read",

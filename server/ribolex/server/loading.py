@@ -184,6 +184,7 @@ async def load_backend(
         collections,
         settings.max_sequences,
         settings.max_message_mib << 20,
+        settings.max_scan_tokens,
         Room(settings.max_embedding_mib << 20),
         metrics,
         Swaps(dictionaries, metrics),

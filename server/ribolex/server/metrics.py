@@ -84,6 +84,10 @@ class Metrics:
             "Variance that codes leave unexplained, of each sequence encoded.",
             buckets=_FRACTIONS, registry=registry,
         )  # fmt: skip
+        self.scanned_variants = Counter(
+            "ribolex_scanned_variants", "Variants whose effects were told.",
+            registry=registry,
+        )  # fmt: skip
         self.queue_seconds = Histogram(
             "ribolex_queue_seconds", "How long sequences of a request waited.",
             buckets=_SECONDS, registry=registry,

@@ -146,6 +146,11 @@ class ServerSettings(BaseSettings):
     """Requests that may wait for their answers, in each lane; past it as with
     tokens."""
 
+    max_scan_tokens: int = Field(default=8_388_608, ge=1)
+    """Most tokens that the model reads for one ScanVariants, all variants together;
+    past it a call fails with INVALID_ARGUMENT. All substitutions of 1,000 nucleotides
+    take 4 million."""
+
     batch_tokens: int = Field(default=2048, ge=1)
     """Tokens that the model works on at once. More keeps a GPU busier, gains nothing
     on a CPU, and makes every other caller wait longer. Less for a while when memory

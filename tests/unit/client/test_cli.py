@@ -23,7 +23,7 @@ def _run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | str | None:
 def test_commands_are_those_of_the_readme() -> None:
     expected = (
         "add align collections demo dictionaries embed encode feature health rnas "
-        "search"
+        "scan search"
     )
     assert " ".join(COMMANDS) == expected
 

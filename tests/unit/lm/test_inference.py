@@ -25,6 +25,7 @@ from ribolex.lm import (
     save_network,
 )
 from ribolex.lm.model import Block, rotation
+from ribolex.lm.windows import pieces
 from ribolex.rna import tokenise
 
 rnas = st.text(alphabet="ACGUN", min_size=1, max_size=60)
@@ -216,3 +217,49 @@ def test_replacing_does_what_the_plain_network_does_by_hand(
 def test_replacement_of_a_layer_that_is_not_there_is_refused() -> None:
     with pytest.raises(InvalidRequestError, match="layer 4"):
         LM.logits(["ACGU"], replacement=Replacement(4, 4, "raw", lambda x: x))
+
+
+@settings(max_examples=20)
+@given(st.lists(rnas, min_size=1, max_size=4), st.randoms(use_true_random=False))
+def test_windows_score_as_sequences_do(sequences: list[str], random: Random) -> None:
+    hidden = [
+        sorted(random.sample(range(len(one)), random.randint(0, min(3, len(one)))))
+        for one in sequences
+    ]
+    expected = LM.logits(sequences, hidden)
+    tokens = [tokenise(one) for one in sequences]
+    for laid in LM.lay_out(pieces(tokens)):
+        got = LM.score(laid, hidden).numpy()
+        order = [piece.member for piece in laid.pieces]
+        wanted = np.concatenate([expected[member] for member in order])
+        np.testing.assert_allclose(got, wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("hook", ["normed", "raw"])
+@pytest.mark.parametrize("layer", [1, 2, 3])
+def test_one_run_gives_what_two_give(layer: int, hook: Hook) -> None:
+    sequences = ["ACGUACGUGGCCA", "GG", "ACGUN"]
+    expected = LM.activations(sequences, [layer], hook), LM.logits(sequences)
+    for laid in LM.lay_out(pieces([tokenise(one) for one in sequences])):
+        states, logits = LM.read_and_score(laid, layer, hook)
+        order = [piece.member for piece in laid.pieces]
+        rows = np.concatenate([expected[0][member][layer] for member in order])
+        np.testing.assert_allclose(states.numpy(), rows, atol=1e-4)
+        wanted = np.concatenate([expected[1][member] for member in order])
+        np.testing.assert_allclose(logits.numpy(), wanted, atol=1e-4)
+
+
+def test_a_hidden_nucleotide_is_hidden_in_every_window() -> None:
+    random = Random(0)
+    sequence = "".join(random.choices("ACGU", k=1200))
+    hidden = [[0, 600, 650, 1199]]
+    laid = LM.lay_out(pieces([tokenise(sequence)]))
+    got = {}
+    for batch in laid:
+        table, start = LM.score(batch, hidden).numpy(), 0
+        for piece in batch.pieces:
+            n_kept = piece.window.kept_stop - piece.window.kept_start
+            got[piece.window.kept_start] = table[start : start + n_kept]
+            start += n_kept
+    joined = np.concatenate([got[place] for place in sorted(got)])
+    np.testing.assert_allclose(joined, LM.logits([sequence], hidden)[0], atol=1e-4)

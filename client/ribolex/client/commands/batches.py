@@ -24,10 +24,14 @@ def drawn(names: deque[str], n: int) -> list[str]:
 
 
 def report_batch(
-    rejections: Sequence[Rejection], names: Sequence[str], skip_rejected: bool
+    rejections: Sequence[Rejection],
+    names: Sequence[str],
+    skip_rejected: bool,
+    what: str = "RNAs",
 ) -> None:
-    """Says which RNAs of a batch were refused; raises unless they may be skipped."""
-    report([replace(one, name=names[one.index]) for one in rejections], skip_rejected)
+    """Says which members of a batch were refused; raises unless they may be skipped."""
+    named = [replace(one, name=names[one.index]) for one in rejections]
+    report(named, skip_rejected, what)
 
 
 def count(members: Iterable[object]) -> int:
@@ -35,10 +39,12 @@ def count(members: Iterable[object]) -> int:
     return sum(1 for _ in members)
 
 
-def report(rejections: Sequence[Rejection], skip_rejected: bool) -> None:
-    """Says which RNAs were refused; raises unless they were to be skipped."""
+def report(
+    rejections: Sequence[Rejection], skip_rejected: bool, what: str = "RNAs"
+) -> None:
+    """Says which of them were refused; raises unless they were to be skipped."""
     for one in rejections:
         typer.echo(f"refused: {one.name}: {one.message}", err=True)
     if rejections and not skip_rejected:
-        message = "RNAs were refused; --skip-rejected goes on without them"
+        message = f"{what} were refused; --skip-rejected goes on without them"
         raise InvalidRequestError(message)

@@ -9,7 +9,7 @@ import inspect
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, get_type_hints
 
@@ -28,17 +28,19 @@ _LOCAL_TIMEOUT_S = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where collections are: on a server, or in a folder."""
+    """Who is asked: a server, or one of our own that works on a folder."""
 
     server: Server
+    is_local: bool
+    """Whether it is one of our own."""
     data: Path | None
-    """The folder; None: ask the server."""
+    """Its folder; None for one that goes with it."""
     serving: tuple[str, ...]
-    """What the server of a folder is told beside it."""
+    """What it is told beside that."""
 
     @contextmanager
     def connect(self, timeout_s: float, collection: str = "") -> Iterator[Client]:
-        """Gives a client of whoever has the collections.
+        """Gives a client of whoever is asked.
 
         Args:
             timeout_s: longest wait for one answer of a server.
@@ -48,12 +50,12 @@ class Place:
             CollectionNotFoundError: it is not there.
             NotReadyError: the folder cannot be worked on.
         """
-        if self.data is None:
+        if not self.is_local:
             with self.server.connect(timeout_s) as client:
                 yield client
             return
-        data = self.data.expanduser()
-        if collection and not (data / collection).is_dir():
+        data = self.data.expanduser() if self.data is not None else None
+        if data is not None and collection and not (data / collection).is_dir():
             raise CollectionNotFoundError(f"no collection {collection!r} in {data}")
         with (
             tempfile.TemporaryDirectory(prefix="ribolex-") as folder,
@@ -65,13 +67,24 @@ class Place:
 
 def with_place(command: Callable[..., None]) -> Callable[..., None]:
     """Gives a command, in place of its parameter `place`, the options for one."""
-    given = inspect.signature(_place).parameters
+    return _with(command, _place)
+
+
+def with_model(command: Callable[..., None]) -> Callable[..., None]:
+    """Does the same for a command that needs no collections, only a model."""
+    return _with(command, _model)
+
+
+def _with(
+    command: Callable[..., None], make: Callable[..., Place]
+) -> Callable[..., None]:
+    given = inspect.signature(make).parameters
     own = inspect.signature(command).parameters
 
     @functools.wraps(command)
     def run(**told: object) -> None:
         chosen = {name: told.pop(name) for name in given}
-        command(place=_place(**chosen), **told)  # type: ignore[arg-type]
+        command(place=make(**chosen), **told)
 
     shown = [
         each.replace(kind=each.KEYWORD_ONLY)
@@ -81,7 +94,7 @@ def with_place(command: Callable[..., None]) -> Callable[..., None]:
     run.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
     run.__annotations__ = {
         **get_type_hints(command, include_extras=True),
-        **get_type_hints(_place, include_extras=True),
+        **get_type_hints(make, include_extras=True),
         "return": None,
     }
     return with_server(run)
@@ -105,9 +118,19 @@ def _place(
     device: options.Device = "cpu",
     precision: options.ModelPrecision = options.Precision.FLOAT32,
 ) -> Place:
-    if not local:
-        return Place(server, None, ())
+    place = _model(server, local, model, registry, device, precision)
+    return replace(place, data=data) if local else place
+
+
+def _model(
+    server: Server,
+    local: options.Local = False,
+    model: options.Model = "bundled",
+    registry: options.Registry = None,
+    device: options.Device = "cpu",
+    precision: options.ModelPrecision = options.Precision.FLOAT32,
+) -> Place:
     serving = ["--model", model, "--device", device, "--precision", precision.value]
     if registry is not None:
         serving += ["--registry", registry]
-    return Place(server, data, tuple(serving))
+    return Place(server, local, None, tuple(serving))

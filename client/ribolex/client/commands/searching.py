@@ -284,7 +284,7 @@ def align(
     the upper one (upper half) or in the lower one (lower half).
     """
     sides = [
-        _side(text, name, collection) for text, name in ((query, "A"), (target, "B"))
+        one_rna(text, name, collection) for text, name in ((query, "A"), (target, "B"))
     ]
     letters = [None if side.sequence == "" else side.sequence for side in sides]
     stored = [side.name if side.sequence == "" else None for side in sides]
@@ -310,7 +310,7 @@ def align(
         print_shared_features(screen, hit)
 
 
-def _side(text: str, name: str, collection: str | None) -> records.Rna:
+def one_rna(text: str, name: str, collection: str | None = None) -> records.Rna:
     """Returns the RNA that an argument stands for; one that is stored has no letters.
 
     Raises:

@@ -37,13 +37,22 @@ class Options:
         Raises:
             InvalidRequestError: it has fewer features a nucleotide.
         """
-        if self.k > dictionary.sae.k:
-            raise InvalidRequestError(
-                "options.k",
-                f"{self.k}, expected at most {dictionary.sae.k}, {dictionary.ref}'s",
-            )
+        k = decode_k(self.k, "options.k", dictionary)
         pooling = self.pooling if self.levels.sequence else None
-        return Recipe(self.k or dictionary.sae.k, pooling, self.levels.nucleotide)
+        return Recipe(k, pooling, self.levels.nucleotide)
+
+
+def decode_k(k: int, field: str, dictionary: Dictionary) -> int:
+    """Returns how many features of a nucleotide to keep; 0 means the dictionary's k.
+
+    Raises:
+        InvalidRequestError: it has fewer of them.
+    """
+    if k > dictionary.sae.k:
+        raise InvalidRequestError(
+            field, f"{k}, expected at most {dictionary.sae.k}, {dictionary.ref}'s"
+        )
+    return k or dictionary.sae.k
 
 
 def decode_options(options: encoder_pb2.EncodeOptions) -> Options:

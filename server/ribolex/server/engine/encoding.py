@@ -63,9 +63,9 @@ class EncodeTask:
         """Equal for all that get the same codes."""
         return self.key, self.recipe, self.text
 
-    def begin(self, lm: LanguageModel) -> "_Draft":
+    def begin(self, lm: LanguageModel) -> "Draft":
         """Returns an empty draft."""
-        return _Draft(self.recipe)
+        return Draft(self.recipe)
 
     def run(
         self, lm: LanguageModel, laid: Sequence[Laid], tasks: Sequence["EncodeTask"]
@@ -135,22 +135,35 @@ def encode_windows(
         ks: features kept for each nucleotide of each of them.
     """
     layer, hook = dictionary.identity.layer, dictionary.identity.hook
+    with torch.inference_mode(), stage("forward"):
+        x = torch.cat([lm.read(batch, [layer], hook)[layer] for batch in laid])
+    return encode_rows(dictionary, x, laid, ks)
+
+
+def encode_rows(
+    dictionary: Dictionary,
+    x: Float[Tensor, "nucleotide d_in"],
+    laid: Sequence[Laid],
+    ks: Sequence[int],
+) -> list[Part]:
+    """Returns the codes of windows that were read, in the order of their members.
+
+    Arguments are those of `encode_windows`, and the activations of what windows answer
+    for, one after the other.
+    """
     pieces = [piece for batch in laid for piece in batch.pieces]
     lengths = [piece.kept.stop - piece.kept.start for piece in pieces]
     edges = np.cumsum([0, *lengths]).tolist()
     parts: dict[int, Part] = {}
-    with torch.inference_mode():
-        # Together: one product with the dictionary, and one copy back.
-        with stage("forward"):
-            x = torch.cat([lm.read(batch, [layer], hook)[layer] for batch in laid])
-        with stage("encode"):
-            top = dictionary.sae.encode(x)
-            for k in set(ks):
-                codes, squared = _cut(dictionary, x, top, k, lengths)
-                for place, (member, _, _) in enumerate(pieces):
-                    if ks[member] == k:
-                        own = codes.slice(edges[place], edges[place + 1])
-                        parts[member] = Part(own, squared[:, place])
+    # Together: one product with the dictionary, and one copy back.
+    with torch.inference_mode(), stage("encode"):
+        top = dictionary.sae.encode(x)
+        for k in set(ks):
+            codes, squared = _cut(dictionary, x, top, k, lengths)
+            for place, (member, _, _) in enumerate(pieces):
+                if ks[member] == k:
+                    own = codes.slice(edges[place], edges[place + 1])
+                    parts[member] = Part(own, squared[:, place])
     return [parts[member] for member in range(len(ks))]
 
 
@@ -171,7 +184,7 @@ def _cut(
     return codes, squared.double().cpu().numpy()
 
 
-class _Draft:
+class Draft:
     """The encoding of a sequence of which windows may be missing."""
 
     def __init__(self, recipe: Recipe) -> None:

@@ -71,6 +71,16 @@ class Answer(NamedTuple, Generic[Outcome]):
     """Outcomes that came from the cache."""
 
 
+class Done(NamedTuple, Generic[Outcome]):
+    """What became of some tasks."""
+
+    outcomes: list[Outcome]
+    """In their order."""
+    queue_s: float
+    batches: dict[int, Spent]
+    """Both as in `Answer`."""
+
+
 class Engine:
     """A language model, its queue and its worker. Started by construction.
 
@@ -158,8 +168,28 @@ class Engine:
             InvalidRequestError: it costs more than `max_tokens`.
             NotReadyError: the engine is closed, or out of memory.
         """
-        (done,) = await self._await(Ticket([task], Lane.BULK), is_patient=True)
-        return done.outcome
+        return (await self.compute_bulk([task], None)).outcomes[0]
+
+    async def compute_bulk(
+        self, tasks: Sequence[Task[Outcome]], deadline_s: float | None
+    ) -> Done[Outcome]:
+        """Returns what tasks became; they wait for room, and go after requests.
+
+        Args:
+            tasks: their sequences are read already; not looked for in the cache.
+            deadline_s: as of an order.
+
+        Raises:
+            InvalidRequestError: they cost more than `max_tokens`.
+            NotReadyError: the engine is closed, or out of memory.
+            TimeoutError: the deadline passed.
+        """
+        tracer = self._observer.tracer
+        trace = tracer.here() if tracer is not None else None
+        ticket = Ticket(tasks, Lane.BULK, deadline_s, trace)
+        done = await self._await(ticket, is_patient=True)
+        outcomes = [each.outcome for each in done]
+        return Done(outcomes, *_times(ticket.arrived_s, done))
 
     async def close(self) -> None:
         """Refuses everything from now on and waits for the batch in progress."""

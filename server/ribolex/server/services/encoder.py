@@ -26,8 +26,9 @@ from ribolex.server.engine.front import Answer, Order
 from ribolex.server.engine.plan import Lane
 from ribolex.server.services.gate import Backend, Gate, deadline_of
 from ribolex.server.services.outcomes import count_answer
+from ribolex.server.services.scan import scan_variants
 from ribolex.server.services.streaming import in_order, until_drained
-from ribolex.v1 import encoder_pb2, encoder_pb2_grpc
+from ribolex.v1 import encoder_pb2, encoder_pb2_grpc, variants_pb2
 
 _IN_FLIGHT = 8
 """Requests of one stream at work: enough to fill the next batch during this one."""
@@ -114,6 +115,18 @@ class EncoderService(encoder_pb2_grpc.EncoderServiceServicer):
             count_answer(backend.metrics, answer)
             total_s = time.monotonic() - begun_s
             for response in encode_embeddings(answer, view, backend.lm, total_s):
+                yield response
+
+    async def ScanVariants(  # noqa: N802
+        self,
+        request: variants_pb2.ScanVariantsRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> AsyncIterator[variants_pb2.ScanVariantsResponse]:
+        """Says what variants of an RNA change."""
+        deadline_s = deadline_of(context.time_remaining())
+        answers = scan_variants(self._gate.enter(), request, deadline_s)
+        async with aclosing(answers):
+            async for response in answers:
                 yield response
 
     async def _prepare(

@@ -27,6 +27,8 @@ class Backend:
     max_sequences: int
     """In one request."""
     max_message_bytes: int
+    max_scan_tokens: int
+    """That the model may be asked to read for one scan of variants."""
     room: Room
     """For answers in parts on their way out."""
     metrics: Metrics
