@@ -67,7 +67,7 @@ def scan(
     as_json: options.AsJson = False,
     timeout: options.Timeout = 3600.0,
 ) -> None:
-    """Say what variants of an RNA change: features, and likelihood.
+    """Say what variants of an RNA change.
 
     For each variant: by how many nats the model expects it more than the reference
     (masked: with the letters hidden, substitutions only; ratio: of the whole RNA, read
