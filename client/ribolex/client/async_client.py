@@ -17,9 +17,10 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
-from ribolex.client import convert, hits, records
+from ribolex.client import convert, hits, records, snapshots
 from ribolex.client.ask import Ask, awaited, awaited_pages
 from ribolex.client.async_stream import answers_in_order, in_batches
 from ribolex.client.client import Client
@@ -60,6 +61,7 @@ class AsyncClient(AsyncConnection):
     get_collection = awaited(Client.get_collection)
     list_collections = awaited_pages(Client.list_collections)
     delete_collection = awaited(Client.delete_collection)
+    restore = awaited(Client.restore)
     get_rna = awaited(Client.get_rna)
     list_rnas = awaited_pages(Client.list_rnas)
     delete_rnas = awaited(Client.delete_rnas)
@@ -176,6 +178,28 @@ class AsyncClient(AsyncConnection):
             async with aclosing(answers):
                 async for (message,) in answers:
                     yield accepted(convert.streamed_hits(message), on_rejection)
+
+    async def snapshot(
+        self,
+        collection: str,
+        path: Path | str,
+        *,
+        on_progress: Callable[[int], object] = unheard,
+    ) -> records.Snapshot:
+        """Writes a collection to one file, as it is now; see `Client.snapshot`."""
+        request = collection_pb2.SnapshotRequest(collection=collection)
+        with snapshots.arriving(Path(path)) as file, translated(self.address):
+            call = self._collections.Snapshot(
+                request, timeout=self.timeout_s, metadata=self._metadata
+            )
+            try:
+                async for answer in call:
+                    on_progress(await asyncio.to_thread(file.write, answer.chunk))
+            except asyncio.CancelledError as error:
+                raise closed_or(error) from error
+            finally:
+                call.cancel()
+        return await asyncio.to_thread(snapshots.describe_snapshot, Path(path))
 
     async def upsert(
         self,

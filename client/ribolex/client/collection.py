@@ -5,12 +5,15 @@ Knows which message asks for what; what messages hold is told by `convert`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 
-from ribolex.client import convert, hits, records
+from ribolex.client import convert, hits, records, snapshots
 from ribolex.client.ask import Ask, Pages, blocking, paged
 from ribolex.client.connection import PAGE_SIZE, Connection
 from ribolex.client.errors import InvalidRequestError
+from ribolex.client.status import translated
 from ribolex.client.stream import in_batches
 from ribolex.v1 import collection_pb2
 
@@ -18,8 +21,16 @@ MAX_SIZE = 131_072
 """In nucleotides; of one batch of RNAs to store."""
 
 
-def unheard(n_rnas: int) -> None:
+def unheard(n_done: int) -> None:
     """Does nothing with what it is told."""
+
+
+def restore_requests(path: Path, name: str) -> Iterator[collection_pb2.RestoreRequest]:
+    """Returns the messages that carry a snapshot; the file is opened at once."""
+    parts = snapshots.chunks(path)
+    first = collection_pb2.RestoreRequest(name=name, chunk=next(parts))
+    others = (collection_pb2.RestoreRequest(chunk=part) for part in parts)
+    return itertools.chain([first], others)
 
 
 class CollectionCalls(Connection):
@@ -87,6 +98,63 @@ class CollectionCalls(Connection):
         request = collection_pb2.DeleteCollectionRequest(name=name)
         return Ask(
             self._collections.DeleteCollection, request, lambda answer: answer.n_rnas
+        )
+
+    def snapshot(
+        self,
+        collection: str,
+        path: Path | str,
+        *,
+        on_progress: Callable[[int], object] = unheard,
+    ) -> records.Snapshot:
+        """Writes a collection to one file, as it is now; returns what is in it.
+
+        Everything acknowledged before is in it; the collection is read and written
+        meanwhile. The file appears once it is whole and its digest was checked.
+        `timeout_s` is for all of it.
+
+        Args:
+            collection: its name.
+            path: of the file; one that is there is replaced.
+            on_progress: called after each chunk with the number of its bytes.
+
+        Raises:
+            CollectionNotFoundError: there is none of that name.
+            CorruptArtefactError: it is damaged on the server.
+            CorruptInputError: the file is not what the server said of it.
+            OSError: it cannot be written.
+        """
+        request = collection_pb2.SnapshotRequest(collection=collection)
+        with snapshots.arriving(Path(path)) as file, translated(self.address):
+            for answer in self._collections.Snapshot(
+                request, timeout=self.timeout_s, metadata=self._metadata
+            ):
+                on_progress(file.write(answer.chunk))
+        return snapshots.describe_snapshot(Path(path))
+
+    @blocking
+    def restore(self, path: Path | str, *, name: str = "") -> Ask[records.Collection]:
+        """Makes a collection of a snapshot; returns its facts.
+
+        It is there, whole and on disk, when this returns; after an error none of it
+        is. `timeout_s` is for all of it.
+
+        Args:
+            path: of the file.
+            name: of the new collection; empty for what it was.
+
+        Raises:
+            CollectionExistsError: the name is taken.
+            IncompatibleDictionaryError: its dictionary is unknown to the server, or
+                another one there.
+            CorruptArtefactError: the file was changed.
+            InvalidRequestError: it is no snapshot or cut short, or the name is none.
+            OSError: it cannot be read.
+        """
+        return Ask(
+            self._collections.Restore,
+            restore_requests(Path(path), name),
+            lambda answer: convert.collection(answer.collection),
         )
 
     def upsert(

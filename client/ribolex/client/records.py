@@ -242,6 +242,20 @@ class Collection:
 
 
 @dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a file holds that a collection can be made of."""
+
+    collection: str
+    dictionary: DictionaryRef
+    n_rnas: int
+    watermark: int
+    """The last change that is in it; later ones have larger numbers."""
+    taken_at_s: float
+    """Seconds since 1970-01-01T00:00:00 UTC."""
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class UpsertReport:
     """What became of the RNAs that were sent to be stored."""
 

@@ -62,6 +62,16 @@ class CollectionServiceStub(object):
                 request_serializer=ribolex_dot_v1_dot_collection__pb2.DeleteCollectionRequest.SerializeToString,
                 response_deserializer=ribolex_dot_v1_dot_collection__pb2.DeleteCollectionResponse.FromString,
                 _registered_method=True)
+        self.Snapshot = channel.unary_stream(
+                '/ribolex.v1.CollectionService/Snapshot',
+                request_serializer=ribolex_dot_v1_dot_collection__pb2.SnapshotRequest.SerializeToString,
+                response_deserializer=ribolex_dot_v1_dot_collection__pb2.SnapshotResponse.FromString,
+                _registered_method=True)
+        self.Restore = channel.stream_unary(
+                '/ribolex.v1.CollectionService/Restore',
+                request_serializer=ribolex_dot_v1_dot_collection__pb2.RestoreRequest.SerializeToString,
+                response_deserializer=ribolex_dot_v1_dot_collection__pb2.RestoreResponse.FromString,
+                _registered_method=True)
         self.UpsertRnas = channel.stream_unary(
                 '/ribolex.v1.CollectionService/UpsertRnas',
                 request_serializer=ribolex_dot_v1_dot_collection__pb2.UpsertRnasRequest.SerializeToString,
@@ -139,6 +149,27 @@ class CollectionServiceServicer(object):
 
     def DeleteCollection(self, request, context):
         """Deletes a collection with all its RNAs, for good.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Snapshot(self, request, context):
+        """Gives a collection as one file, in chunks. Every change that was acknowledged
+        before the call is in it, and each change wholly or not at all; it is read and
+        written meanwhile. The file ends with a line of JSON that describes it and a
+        SHA-256 of all before. DATA_LOSS if the collection is damaged.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Restore(self, request_iterator, context):
+        """Makes a collection of such a file. The answer comes when all of it is on disk and
+        can be found; after an error none of it is there. ALREADY_EXISTS if the name is
+        taken; DATA_LOSS if the content has another digest than it tells;
+        INVALID_ARGUMENT if it is no such file, or cut short; FAILED_PRECONDITION if its
+        dictionary is unknown here, or another one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -235,6 +266,16 @@ def add_CollectionServiceServicer_to_server(servicer, server):
                     servicer.DeleteCollection,
                     request_deserializer=ribolex_dot_v1_dot_collection__pb2.DeleteCollectionRequest.FromString,
                     response_serializer=ribolex_dot_v1_dot_collection__pb2.DeleteCollectionResponse.SerializeToString,
+            ),
+            'Snapshot': grpc.unary_stream_rpc_method_handler(
+                    servicer.Snapshot,
+                    request_deserializer=ribolex_dot_v1_dot_collection__pb2.SnapshotRequest.FromString,
+                    response_serializer=ribolex_dot_v1_dot_collection__pb2.SnapshotResponse.SerializeToString,
+            ),
+            'Restore': grpc.stream_unary_rpc_method_handler(
+                    servicer.Restore,
+                    request_deserializer=ribolex_dot_v1_dot_collection__pb2.RestoreRequest.FromString,
+                    response_serializer=ribolex_dot_v1_dot_collection__pb2.RestoreResponse.SerializeToString,
             ),
             'UpsertRnas': grpc.stream_unary_rpc_method_handler(
                     servicer.UpsertRnas,
@@ -393,6 +434,60 @@ class CollectionService(object):
             '/ribolex.v1.CollectionService/DeleteCollection',
             ribolex_dot_v1_dot_collection__pb2.DeleteCollectionRequest.SerializeToString,
             ribolex_dot_v1_dot_collection__pb2.DeleteCollectionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Snapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/ribolex.v1.CollectionService/Snapshot',
+            ribolex_dot_v1_dot_collection__pb2.SnapshotRequest.SerializeToString,
+            ribolex_dot_v1_dot_collection__pb2.SnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Restore(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/ribolex.v1.CollectionService/Restore',
+            ribolex_dot_v1_dot_collection__pb2.RestoreRequest.SerializeToString,
+            ribolex_dot_v1_dot_collection__pb2.RestoreResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -51,6 +51,19 @@ class CollectionServiceStub:
     """Lists collections by name, a page at a time."""
     DeleteCollection: _grpc.UnaryUnaryMultiCallable[_collection_pb2.DeleteCollectionRequest, _collection_pb2.DeleteCollectionResponse]
     """Deletes a collection with all its RNAs, for good."""
+    Snapshot: _grpc.UnaryStreamMultiCallable[_collection_pb2.SnapshotRequest, _collection_pb2.SnapshotResponse]
+    """Gives a collection as one file, in chunks. Every change that was acknowledged
+    before the call is in it, and each change wholly or not at all; it is read and
+    written meanwhile. The file ends with a line of JSON that describes it and a
+    SHA-256 of all before. DATA_LOSS if the collection is damaged.
+    """
+    Restore: _grpc.StreamUnaryMultiCallable[_collection_pb2.RestoreRequest, _collection_pb2.RestoreResponse]
+    """Makes a collection of such a file. The answer comes when all of it is on disk and
+    can be found; after an error none of it is there. ALREADY_EXISTS if the name is
+    taken; DATA_LOSS if the content has another digest than it tells;
+    INVALID_ARGUMENT if it is no such file, or cut short; FAILED_PRECONDITION if its
+    dictionary is unknown here, or another one.
+    """
     UpsertRnas: _grpc.StreamUnaryMultiCallable[_collection_pb2.UpsertRnasRequest, _collection_pb2.UpsertRnasResponse]
     """Encodes a stream of batches of RNAs and stores them; an RNA whose name is
     there already is replaced. The answer comes when all that it counts is on
@@ -110,6 +123,19 @@ class CollectionServiceAsyncStub(CollectionServiceStub):
     """Lists collections by name, a page at a time."""
     DeleteCollection: _aio.UnaryUnaryMultiCallable[_collection_pb2.DeleteCollectionRequest, _collection_pb2.DeleteCollectionResponse]  # type: ignore[assignment]
     """Deletes a collection with all its RNAs, for good."""
+    Snapshot: _aio.UnaryStreamMultiCallable[_collection_pb2.SnapshotRequest, _collection_pb2.SnapshotResponse]  # type: ignore[assignment]
+    """Gives a collection as one file, in chunks. Every change that was acknowledged
+    before the call is in it, and each change wholly or not at all; it is read and
+    written meanwhile. The file ends with a line of JSON that describes it and a
+    SHA-256 of all before. DATA_LOSS if the collection is damaged.
+    """
+    Restore: _aio.StreamUnaryMultiCallable[_collection_pb2.RestoreRequest, _collection_pb2.RestoreResponse]  # type: ignore[assignment]
+    """Makes a collection of such a file. The answer comes when all of it is on disk and
+    can be found; after an error none of it is there. ALREADY_EXISTS if the name is
+    taken; DATA_LOSS if the content has another digest than it tells;
+    INVALID_ARGUMENT if it is no such file, or cut short; FAILED_PRECONDITION if its
+    dictionary is unknown here, or another one.
+    """
     UpsertRnas: _aio.StreamUnaryMultiCallable[_collection_pb2.UpsertRnasRequest, _collection_pb2.UpsertRnasResponse]  # type: ignore[assignment]
     """Encodes a stream of batches of RNAs and stores them; an RNA whose name is
     there already is replaced. The answer comes when all that it counts is on
@@ -190,6 +216,31 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_collection_pb2.DeleteCollectionResponse, _abc.Awaitable[_collection_pb2.DeleteCollectionResponse]]:
         """Deletes a collection with all its RNAs, for good."""
+
+    @_abc_1.abstractmethod
+    def Snapshot(
+        self,
+        request: _collection_pb2.SnapshotRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_collection_pb2.SnapshotResponse], _abc.AsyncIterator[_collection_pb2.SnapshotResponse]]:
+        """Gives a collection as one file, in chunks. Every change that was acknowledged
+        before the call is in it, and each change wholly or not at all; it is read and
+        written meanwhile. The file ends with a line of JSON that describes it and a
+        SHA-256 of all before. DATA_LOSS if the collection is damaged.
+        """
+
+    @_abc_1.abstractmethod
+    def Restore(
+        self,
+        request_iterator: _MaybeAsyncIterator[_collection_pb2.RestoreRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_collection_pb2.RestoreResponse, _abc.Awaitable[_collection_pb2.RestoreResponse]]:
+        """Makes a collection of such a file. The answer comes when all of it is on disk and
+        can be found; after an error none of it is there. ALREADY_EXISTS if the name is
+        taken; DATA_LOSS if the content has another digest than it tells;
+        INVALID_ARGUMENT if it is no such file, or cut short; FAILED_PRECONDITION if its
+        dictionary is unknown here, or another one.
+        """
 
     @_abc_1.abstractmethod
     def UpsertRnas(

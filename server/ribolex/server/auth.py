@@ -21,6 +21,8 @@ METHOD_SCOPES: Mapping[str, Scope] = {
     "/ribolex.v1.CollectionService/GetCollection": "read",
     "/ribolex.v1.CollectionService/ListCollections": "read",
     "/ribolex.v1.CollectionService/DeleteCollection": "write",
+    "/ribolex.v1.CollectionService/Snapshot": "admin",
+    "/ribolex.v1.CollectionService/Restore": "admin",
     "/ribolex.v1.CollectionService/UpsertRnas": "write",
     "/ribolex.v1.CollectionService/GetRna": "read",
     "/ribolex.v1.CollectionService/ListRnas": "read",

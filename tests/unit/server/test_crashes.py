@@ -13,6 +13,20 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.slow
+def test_killed_while_it_restores_a_server_has_all_of_it_or_nothing(
+    tmp_path: Path, tiny_registry: Path
+) -> None:
+    command = [sys.executable, "-m", "tests.unit.server.restoring", str(tiny_registry)]
+    command += [str(tmp_path / "root"), str(max(6, ROUNDS)), "5"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-4000:]
+    sys.stdout.write(done.stdout)
+    counts = json.loads(done.stdout)
+    assert counts["whole"] + counts["absent"] == counts["rounds"]
+    assert counts["absent"]
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(120 + 10 * ROUNDS)
 def test_killed_at_any_point_a_collection_is_what_was_acknowledged(
     tmp_path: Path, tiny_registry: Path

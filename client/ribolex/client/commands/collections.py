@@ -1,5 +1,6 @@
 """The command `collections` and those below it: sets of RNAs as a whole."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,6 +9,8 @@ from rich.console import Console
 from ribolex.client import output
 from ribolex.client.commands import options
 from ribolex.client.commands.local import Place, with_place
+from ribolex.client.progress import progress
+from ribolex.client.snapshots import describe_snapshot
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The collection.")]
 
@@ -17,11 +20,13 @@ def register(app: typer.Typer) -> None:
     app.callback(invoke_without_command=True)(list_collections)
     app.command("show")(show)
     app.command("delete")(delete)
+    app.command("snapshot")(snapshot)
+    app.command("restore")(restore)
 
 
 @with_place
 def list_collections(context: typer.Context, place: Place) -> None:
-    """List collections, show or delete one.
+    """List collections, show, delete, save or restore one.
 
     Without a command: those that there are.
     """
@@ -61,3 +66,40 @@ def delete(
             typer.confirm(question, abort=True, err=True)
         n_rnas = client.delete_collection(name)
     typer.echo(f"{name}: deleted with {n_rnas} RNAs")
+
+
+@with_place
+def snapshot(
+    place: Place,
+    name: Name,
+    output_file: Annotated[
+        Path, typer.Option("--output", "-o", help="File to write.", metavar="FILE")
+    ],
+    timeout: options.Timeout = 3600.0,
+) -> None:
+    """Save a collection to one file as it is now; it is used meanwhile."""
+    with (
+        place.connect(timeout, name) as client,
+        progress(f"saving {name}", None, "bytes") as advance,
+    ):
+        found = client.snapshot(name, output_file, on_progress=advance)
+    typer.echo(
+        f"{name}: {found.n_rnas} RNAs under {found.dictionary}, "
+        f"{found.size_bytes} bytes in {output_file}, digest checked"
+    )
+
+
+@with_place
+def restore(
+    place: Place,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="As snapshot made it.")],
+    name: Annotated[
+        str, typer.Option(help="What to call it; without it as it was called.")
+    ] = "",
+    timeout: options.Timeout = 3600.0,
+) -> None:
+    """Make a collection of a saved file: all of it, or nothing."""
+    describe_snapshot(file)
+    with place.connect(timeout) as client:
+        found = client.restore(file, name=name)
+    typer.echo(f"{found.name}: {found.n_rnas} RNAs under {found.dictionary}")

@@ -6,6 +6,7 @@ Knows what is in a file; nothing of what is read from it or written to it.
 import json
 import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,13 @@ def create(path: Path, facts: Mapping[str, Any]) -> None:
     db.execute(f"PRAGMA application_id = {_APPLICATION}")
     db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     db.close()
+
+
+def empty() -> closing[sqlite3.Connection]:
+    """Gives the tables of a collection in memory, to compare others with."""
+    db = sqlite3.connect(":memory:")
+    db.executescript(_SCHEMA)
+    return closing(db)
 
 
 def read_facts(db: sqlite3.Connection, path: Path) -> dict[str, Any]:

@@ -10,9 +10,10 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from ribolex.dictionary import Dictionary
 from ribolex.disk import sync
@@ -20,6 +21,8 @@ from ribolex.errors import (
     CollectionExistsError,
     CollectionNotFoundError,
     CorruptArtefactError,
+    DictionaryNotFoundError,
+    IncompatibleDictionaryError,
     InvalidRequestError,
     NotReadyError,
     RibolexError,
@@ -29,6 +32,8 @@ from ribolex.server.index.facts import Facts
 from ribolex.server.index.measure import SearchMeasure
 from ribolex.server.index.owner import OnCommit, Owner, Result
 from ribolex.server.index.records import Written
+from ribolex.server.index.schema import RECORDS
+from ribolex.server.index.snapshot import Manifest, take, unpack
 from ribolex.server.index.upkeep import RelativesOptions
 
 _LOG = logging.getLogger(__name__)
@@ -45,6 +50,13 @@ class Summary(NamedTuple):
 
     facts: Facts
     n_rnas: int
+
+
+class Taken(NamedTuple):
+    """A snapshot, in a file that is gone once it is closed."""
+
+    manifest: Manifest
+    file: BinaryIO
 
 
 class CollectionStore:
@@ -128,12 +140,7 @@ class CollectionStore:
             InvalidRequestError: the name cannot be one.
             CollectionExistsError: it is taken.
         """
-        if not _NAME.fullmatch(name):
-            raise InvalidRequestError(
-                "name",
-                f"{name!r} is no collection name, expected 1 to 64 of a-z, A-Z, 0-9, "
-                "'-', '_', '.', the first a letter or digit",
-            )
+        self.check_free(name)
         facts = Facts.of(name, dictionary, measure)
         await asyncio.to_thread(_create, self._root, facts)
         self._owners[name] = self._own(self._root / name, dictionary.ref)
@@ -176,6 +183,84 @@ class CollectionStore:
         await asyncio.to_thread(_delete, owner.folder)
         _LOG.info("collection %s deleted, n_rnas %d", name, n_rnas)
         return n_rnas
+
+    async def snapshot(self, name: str) -> Taken:
+        """Takes a collection as it is now, while it is read and written.
+
+        Raises:
+            CollectionNotFoundError: there is none of that name.
+            CorruptArtefactError: its file is damaged.
+        """
+        owner = self._owner(name)
+        await owner.run(_summary)
+        out = self._root / f"{_COMING}{uuid.uuid4().hex}"
+        taken = await asyncio.to_thread(_take, name, owner.folder / RECORDS, out)
+        _LOG.info("collection %s taken, n_rnas %d", name, taken.manifest.n_rnas)
+        return taken
+
+    @asynccontextmanager
+    async def receiving(self) -> AsyncIterator[Path]:
+        """Gives a path for a snapshot, for `restore`; what is left there goes."""
+        coming = self._root / f"{_COMING}{uuid.uuid4().hex}"
+        coming.mkdir()
+        try:
+            yield coming / RECORDS
+        finally:
+            await asyncio.to_thread(shutil.rmtree, coming, ignore_errors=True)
+
+    async def restore(self, snapshot: Path, name: str = "") -> Summary:
+        """Makes a collection of a snapshot, whole and on disk when this returns.
+
+        Args:
+            snapshot: a path from `receiving`; the file is used up.
+            name: of the new collection; empty for what it was.
+
+        Raises:
+            InvalidRequestError: the name cannot be one.
+            CollectionExistsError: it is taken.
+            CorruptInputError: the file is no snapshot, or cut short.
+            CorruptArtefactError: it does not have the digest that it tells.
+            IncompatibleDictionaryError: the dictionary is unknown, or another one here.
+        """
+        facts = await asyncio.to_thread(unpack, snapshot, name)
+        self.check_free(facts.name)
+        await self._check_dictionary(facts)
+        await asyncio.to_thread(_place, snapshot.parent, self._root / facts.name)
+        ref = f"{facts.dictionary}@{facts.version}"
+        self._owners[facts.name] = owner = self._own(self._root / facts.name, ref)
+        await self._load(owner)
+        _LOG.info("collection %s restored, n_rnas %d", facts.name, owner.n_rnas)
+        return Summary(facts, owner.n_rnas)
+
+    def check_free(self, name: str) -> None:
+        """Does nothing if a collection of that name could be made now.
+
+        Raises:
+            InvalidRequestError: the name cannot be one.
+            CollectionExistsError: it is taken.
+        """
+        if not _NAME.fullmatch(name):
+            raise InvalidRequestError(
+                "name",
+                f"{name!r} is no collection name, expected 1 to 64 of a-z, A-Z, 0-9, "
+                "'-', '_', '.', the first a letter or digit",
+            )
+        if name in self._owners:
+            raise CollectionExistsError(name)
+
+    async def _check_dictionary(self, facts: Facts) -> None:
+        ref = f"{facts.dictionary}@{facts.version}"
+        try:
+            found = await self._find_dictionary(facts.dictionary, facts.version)
+        except DictionaryNotFoundError as error:
+            raise IncompatibleDictionaryError(
+                ref, "content_id", "unknown here", facts.content_id
+            ) from error
+        got = found.content_id, found.sae.n_features
+        if got != (facts.content_id, facts.n_features):
+            raise IncompatibleDictionaryError(
+                ref, "content_id", found.content_id, facts.content_id
+            )
 
     async def run(self, name: str, job: Callable[[Collection], Result]) -> Result:
         """Returns what a job gives that is done to a collection in its thread.
@@ -252,7 +337,7 @@ def _tidy(root: Path) -> list[Path]:
     """Removes what a killed server left half-made; returns the collections."""
     for pattern in (f"{_COMING}*", f"{_GOING}*"):
         for left in root.glob(pattern):
-            shutil.rmtree(left)
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
     return sorted(p for p in root.iterdir() if p.is_dir() and _NAME.fullmatch(p.name))
 
 
@@ -260,14 +345,29 @@ def _create(root: Path, facts: Facts) -> None:
     coming = root / f"{_COMING}{uuid.uuid4().hex}"
     coming.mkdir()
     Collection.create(coming, facts)
+    try:
+        _place(coming, root / facts.name)
+    except CollectionExistsError:
+        shutil.rmtree(coming)
+        raise
+
+
+def _place(coming: Path, folder: Path) -> None:
     sync(coming)
     try:
         # A folder that is not empty is never replaced, so only one of two makers wins.
-        coming.rename(root / facts.name)
+        coming.rename(folder)
     except OSError as error:
-        shutil.rmtree(coming)
-        raise CollectionExistsError(facts.name) from error
-    sync(root)
+        raise CollectionExistsError(folder.name) from error
+    sync(folder.parent)
+
+
+def _take(name: str, records: Path, out: Path) -> Taken:
+    try:
+        manifest = take(name, records, out)
+        return Taken(manifest, out.open("rb"))
+    finally:
+        out.unlink(missing_ok=True)
 
 
 def _delete(folder: Path) -> None:

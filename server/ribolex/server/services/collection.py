@@ -23,6 +23,7 @@ from ribolex.server.services.feature_search import search_features
 from ribolex.server.services.gate import Gate, deadline_of
 from ribolex.server.services.rnas import delete_rnas, list_rnas
 from ribolex.server.services.search import Caller, answer_query, search_similar
+from ribolex.server.services.snapshot import restore, snapshot
 from ribolex.server.services.streaming import in_order, until_drained
 from ribolex.server.services.upsert import Upsert
 from ribolex.v1 import collection_pb2, collection_pb2_grpc
@@ -96,6 +97,24 @@ class CollectionService(collection_pb2_grpc.CollectionServiceServicer):
         """Deletes a collection with all its RNAs, for good."""
         n_rnas = await self._gate.enter().collections.delete(request.name)
         return collection_pb2.DeleteCollectionResponse(n_rnas=n_rnas)
+
+    async def Snapshot(  # noqa: N802
+        self,
+        request: collection_pb2.SnapshotRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> AsyncIterator[collection_pb2.SnapshotResponse]:
+        """Gives a collection as one file, in chunks."""
+        async with aclosing(snapshot(self._gate.enter(), request)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def Restore(  # noqa: N802
+        self,
+        request_iterator: AsyncIterator[collection_pb2.RestoreRequest],
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> collection_pb2.RestoreResponse:
+        """Makes a collection of such a file."""
+        return await restore(self._gate.enter(), request_iterator, self._gate.draining)
 
     async def UpsertRnas(  # noqa: N802
         self,
