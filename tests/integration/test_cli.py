@@ -462,3 +462,63 @@ def test_scan_refuses_in_words(
 ) -> None:
     assert run("scan", "GGGAAACCC", *arguments) == 1
     assert message in capsys.readouterr().err
+
+
+def test_probes_are_fitted_and_applied(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generator = np.random.default_rng(0)
+    lines = ["name\tsequence\tkind\tfamily"]
+    for i in range(24):
+        letters = "GC" if i % 2 else "AU"
+        sequence = "".join(generator.choice(list(letters), 30))
+        lines.append(f"r{i}\t{sequence}\t{letters}\tf{i // 4}{letters}")
+    lines.append("other\tACGUACGU\t\tf")
+    Path("table.tsv").write_text("\n".join(lines) + "\n")
+    arguments = ["probe", "fit", "table.tsv", "--label", "kind", "-o", "probe.json"]
+    assert run(*arguments, "-k", "3", "--deals", "2", "--batch", "9") == 0
+    told = capsys.readouterr().out
+    assert "24 RNAs, 2 labels; 5 folds, RNAs of one family together" in told
+    assert "3 features a label" in told
+    assert "labels dealt by chance, 2 times" in told
+    written = json.loads(Path("probe.json").read_text())
+    assert [len(each["weights"]) for each in written["readings"]] == [3, 3]
+    assert written["facts"]["RNAs by label"] == {"AU": 12, "GC": 12}
+    assert written["facts"]["validation"]["codes"]["auroc"] > 0.9
+    Path("new.fasta").write_text(">a\nAUAUUUAAUAUAAUUA\n>odd\nA1\n>g\nGGCCGCGCGGGCCC\n")
+    assert run("probe", "apply", "probe.json", "new.fasta", "--skip-rejected") == 0
+    captured = capsys.readouterr()
+    rows = [line.split("\t") for line in captured.out.splitlines()]
+    assert rows[0] == ["name", "label", "AU", "GC", "fvu"]
+    assert [row[:2] for row in rows[1:]] == [["a", "AU"], ["g", "GC"]]
+    assert "refused: odd" in captured.err
+    # The version that it was fitted to, or none.
+    written["dictionary"] = f"{written['dictionary'].partition('@')[0]}@77"
+    Path("probe.json").write_text(json.dumps(written))
+    assert run("probe", "apply", "probe.json", "new.fasta", "--skip-rejected") == 1
+    assert "77" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("table", "options", "message"),
+    [
+        ("name\tsequence\tlabel\na\tACGU\tx\nb\tACGA\tx\n", [], "1 labels in column"),
+        ("name\tsequence\tlabel\na\tACGU\tx\nb\tACGA\ty\n", [], "one RNA with 'x'"),
+        (
+            "name\tsequence\tlabel\tg\na\tACGU\tx\t1\nb\tACGA\ty\t2\nc\tAC\ty\t2\n",
+            ["--group", "g"],
+            "less than two of column 'g'",
+        ),
+    ],
+)
+def test_too_little_for_a_probe_is_told(
+    run: Run,
+    capsys: pytest.CaptureFixture[str],
+    table: str,
+    options: list[str],
+    message: str,
+) -> None:
+    Path("table.tsv").write_text(table)
+    assert run("probe", "fit", "table.tsv", "-o", "probe.json", *options) == 1
+    assert message in capsys.readouterr().err
+    assert not Path("probe.json").exists()

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from ribolex.client import output
-from ribolex.client.commands import collections, features, rnas, versions
+from ribolex.client.commands import collections, features, probing, rnas, versions
 from ribolex.client.commands.encoding import embed, encode
 from ribolex.client.commands.finding import find
 from ribolex.client.commands.health import health
@@ -53,6 +53,7 @@ features.app.command()(find)
 app.add_typer(
     features.app, name="feature", help="Show what features mean; list, find them."
 )
+app.add_typer(probing.app, name="probe", help="Read labels of your own off RNAs.")
 app.command()(encode)
 app.command()(embed)
 app.command()(scan)
