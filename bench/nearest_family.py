@@ -23,8 +23,8 @@ from ribolex.dictionary import Codes, Dictionary
 from ribolex.lm import LanguageModel, load_lm
 from ribolex.registry import FolderRegistry
 from ribolex.rna import Rna, read_rnas
-from ribolex.server.index.forward import ForwardStore
 from ribolex.server.index.measure import SearchMeasure
+from ribolex.server.index.pooled import PooledSearch
 
 CHUNK = 256
 BLOCK = 1024
@@ -62,13 +62,13 @@ def nearest_by_codes(
     codes: Sequence[Codes], dictionary: Dictionary, measure: SearchMeasure
 ) -> np.ndarray:
     """Returns the index of each RNA's nearest other one, as search compares them."""
-    rows = [measure.weigh(measure.pool(c), dictionary.features.idf) for c in codes]
-    store = ForwardStore(dictionary.sae.n_features, measure.likeness)
-    for i, row in enumerate(rows):
-        store.put(i, row)
-    everything, out = np.arange(len(rows)), []
-    for i, row in enumerate(rows):
-        scores = store.score(row, everything)
+    pooled, out = [measure.pool(each) for each in codes], []
+    search = PooledSearch(measure, dictionary.features.idf)
+    search.index.put(range(len(pooled)), 0, pooled)
+    for i, code in enumerate(pooled):
+        found = search.nearest(search.weigh(code), len(pooled), exact=True)
+        scores = np.zeros(len(pooled))
+        scores[found.ids] = found.scores
         scores[i] = -1
         out.append(scores.argmax())
     return np.array(out)

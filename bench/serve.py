@@ -27,8 +27,8 @@ from ribolex.dictionary import Dictionary, SequenceCode
 from ribolex.registry import open_registry
 from ribolex.rna import Rna, read_rnas
 from ribolex.server.convert.codes import decode_codes
-from ribolex.server.index.forward import ForwardStore
 from ribolex.server.index.measure import SearchMeasure
+from ribolex.server.index.pooled import PooledSearch
 from ribolex.server.index.records import PooledCode
 from ribolex.v1 import codes_pb2, collection_pb2, encoder_pb2
 from ribolex.v1.collection_pb2_grpc import CollectionServiceStub
@@ -116,13 +116,13 @@ def exact(
     codes: Sequence[SequenceCode], dictionary: Dictionary, queries: Sequence[int]
 ) -> list[list[float]]:
     """Gives, for each query, its score with every RNA; 0 with itself."""
-    measure, rows = SearchMeasure(), []
-    store = ForwardStore(dictionary.sae.n_features, measure.likeness)
-    for i, (features, values) in enumerate(codes):
-        pooled = PooledCode(features, values, values)
-        rows.append(measure.weigh(pooled, dictionary.features.idf))
-        store.put(i, rows[-1])
-    scores = [store.score(rows[query], np.arange(len(rows))) for query in queries]
+    search = PooledSearch(SearchMeasure(), dictionary.features.idf)
+    pooled = [PooledCode(features, values, values) for features, values in codes]
+    search.index.put(range(len(codes)), 0, pooled)
+    scores = np.zeros((len(queries), len(codes)))
+    for row, query in zip(scores, queries, strict=True):
+        found = search.nearest(search.weigh(pooled[query]), len(codes), exact=True)
+        row[found.ids] = found.scores
     for query, row in zip(queries, scores, strict=True):
         row[query] = 0
     return [row.tolist() for row in scores]

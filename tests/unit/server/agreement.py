@@ -22,19 +22,21 @@ def check_agreement(collection: Collection) -> int:
     assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     assert db.execute("PRAGMA foreign_key_check").fetchall() == []
     codes = [row[0] for row in db.execute("SELECT id FROM nucleotide_code ORDER BY id")]
-    stored = {rna_id: pooled.weigh(code) for rna_id, code in records.scan()}
+    ids = records.changes().ids.tolist()
+    stored = dict(zip(ids, map(pooled.weigh, records.pooled_codes(ids)), strict=True))
     assert codes == sorted(stored)
-    assert records.n_rnas == len(stored)
+    assert records.n_rnas == len(stored) == len(pooled.index)
     for rna_id, vector in stored.items():
-        row = pooled._forward.row(rna_id)
+        row = pooled.index.code(rna_id)
         assert (row.features == vector.features).all()
-        assert (row.weights == vector.weights).all()
-    live = np.flatnonzero(pooled._forward._length)
-    assert set(live) <= set(stored)
-    if stored:
-        some = next(iter(stored.values()))
-        found = pooled._projection.candidates(some, len(pooled._projection))
-        assert sorted(found.tolist()) == sorted(stored)
+        np.testing.assert_allclose(row.weights, vector.weights, rtol=1e-6)
+    live = [
+        part.block.rna_ids[np.flatnonzero(part.is_alive)]
+        for part in pooled.index.parts()
+    ]
+    assert sorted(np.concatenate([*live, np.empty(0, np.int64)]).tolist()) == sorted(
+        stored
+    )
     allowed = np.flatnonzero(collection._metadata.allowed(()))
     assert allowed.tolist() == sorted(stored)
     if collection.relatives is not None:

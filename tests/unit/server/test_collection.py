@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from tests.unit.server.conftest import MakeCollection, RandomCodes, encoded
 
 from ribolex.dictionary import Codes, Dictionary, pool, weigh
@@ -19,10 +17,8 @@ from ribolex.errors import (
 )
 from ribolex.server.index.collection import Collection
 from ribolex.server.index.facts import Facts
-from ribolex.server.index.forward import ForwardStore, Likeness, WeightedCode
 from ribolex.server.index.hits import Firing, Hit
 from ribolex.server.index.measure import SearchMeasure
-from ribolex.server.index.projection import Projection
 from ribolex.server.index.records import PooledCode
 from ribolex.server.index.schema import RECORDS
 from ribolex.server.index.search import Query, Search
@@ -289,86 +285,3 @@ def test_memory_is_changed_only_after_the_disk(
     with pytest.raises(sqlite3.OperationalError):
         collection.upsert([encoded("rna", codes)])
     assert find(collection, query_of(collection, codes, 0), 1, 0) == []
-
-
-ROWS = st.dictionaries(st.integers(0, 19), st.floats(0.125, 1, width=32), max_size=8)
-
-
-@settings(max_examples=60)
-@given(
-    st.lists(st.tuples(st.integers(0, 12), ROWS), max_size=60),
-    ROWS,
-    st.sampled_from(["cosine", "jaccard"]),
-)
-def test_the_forward_store_scores_what_was_put_last(
-    puts: list[tuple[int, dict[int, float]]], query: dict[int, float], kind: Likeness
-) -> None:
-    """Also across replacements, gaps and growth; parts sum to the score."""
-    store, truth = ForwardStore(20, kind, room=16), {}
-    for rna_id, row in puts:
-        store.put(rna_id, _weighted(row))
-        truth[rna_id] = row
-    ids = np.array(sorted(truth), np.int64)
-    scores = store.score(_weighted(query), ids)
-    mine = _dense(query)
-    expected = [likeness(kind, mine, _dense(truth[i])) for i in sorted(truth)]
-    assert scores == pytest.approx(expected, abs=1e-5)
-    for rna_id, score in zip(ids.tolist(), scores, strict=True):
-        features, parts = store.parts(_weighted(query), rna_id)
-        assert parts.sum() == pytest.approx(score, abs=1e-9)
-        assert set(features.tolist()) == set(query) & set(truth[rna_id])
-    for rna_id, row in truth.items():
-        assert store.row(rna_id).features.tolist() == sorted(row)
-    peaks = sorted((row[3] for row in truth.values() if 3 in row), reverse=True)
-    assert [each.peak for each in store.strongest(3, 99)] == pytest.approx(peaks)
-
-
-def _dense(row: dict[int, float]) -> np.ndarray:
-    vector = np.zeros(20)
-    vector[list(row)] = list(row.values())
-    return vector
-
-
-def _weighted(row: dict[int, float]) -> WeightedCode:
-    features = np.array(sorted(row), np.uint32)
-    weights = np.array([row[f] for f in sorted(row)], np.float32)
-    return WeightedCode(features, weights, weights)
-
-
-@pytest.mark.parametrize("kind", ["cosine", "jaccard"])
-def test_candidates_hold_the_true_nearest(kind: Likeness) -> None:
-    """Recall of the ten best of 3,000 among 256; ten kin share 40 of 64 features."""
-    random = np.random.default_rng(3)
-    popularity = 1 / np.arange(1, 2049) ** 0.7
-    popularity /= popularity.sum()
-    codes = []
-    for i in range(3000):
-        if i % 10 == 0:
-            kin = random.choice(2048, 64, replace=False, p=popularity)
-        own = random.choice(2048, 24, replace=False, p=popularity)
-        features = np.unique([*random.permutation(kin)[:40], *own]).astype(np.uint32)
-        counts = random.geometric(0.4, size=len(features))
-        weights = np.log1p(counts).astype(np.float32)
-        weights /= np.linalg.norm(weights)
-        codes.append(WeightedCode(features, weights, weights))
-    common = None if kind == "cosine" else (popularity**2).astype(np.float32)
-    projection, forward = Projection(2048, common), ForwardStore(2048, kind)
-    projection.put(range(1, 3001), codes)
-    for i, code in enumerate(codes, start=1):
-        forward.put(i, code)
-    everything = np.arange(1, 3001)
-    found = 0
-    for query in codes[:30]:
-        best = everything[np.argsort(-forward.score(query, everything))[:10]]
-        found += len(np.intersect1d(best, projection.candidates(query, 256)))
-    assert found / 300 >= 0.99
-
-
-def test_a_projection_holds_each_id_once() -> None:
-    projection = Projection(20)
-    one, other = _weighted({1: 1.0}), _weighted({5: 1.0})
-    projection.put([4, 9], [one, one])
-    projection.put([9, 2], [other, other])
-    assert len(projection) == 3
-    assert projection.candidates(one, 1).tolist() == [4]
-    assert set(projection.candidates(other, 2).tolist()) == {9, 2}

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ribolex.dictionary import Codes
 from ribolex.server.index import position_blocks, positions
 from ribolex.server.index.position_blocks import (
+    Block,
     Layout,
     Lettered,
     count_pieces,
@@ -71,7 +72,7 @@ def cut_out(rna: Lettered, start: int, stop: int) -> Lettered:
 
 
 def make_index(folder: Path | None = None, basis: str = "b") -> PositionalIndex:
-    place = None if folder is None else BlockFolder(folder, basis)
+    place = None if folder is None else BlockFolder(folder, basis, Block)
     return PositionalIndex(LAYOUT, place)
 
 

@@ -116,7 +116,10 @@ def test_everything_is_there_after_opening_again(
     records.close()
     with closing(Records(path)) as again:
         assert again.n_rnas == 3
-        assert [rna_id for rna_id, _ in again.scan()] == ids
+        assert again.changes().ids.tolist() == ids
+        assert [len(code.features) > 0 for code in again.pooled_codes(ids)] == [
+            True
+        ] * 3
         assert again.names(ids) == ["a", "b", "c"]
         assert again.facts == {"n_features": N_FEATURES, "name": "c"}
 

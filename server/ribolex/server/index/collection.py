@@ -48,11 +48,7 @@ from ribolex.server.index.search import (
     Sensitivity,
     cannot_align,
 )
-from ribolex.server.index.upkeep import RelativesOptions, open_relatives
-
-_GROUP = 1024
-"""Codes that are projected together when a collection is opened."""
-
+from ribolex.server.index.upkeep import RelativesOptions, open_pooled, open_relatives
 
 Change = Storing | Removal
 
@@ -109,16 +105,9 @@ class Collection:
                 dictionary.content_id,
                 self.facts.content_id,
             )
-        self._search = PooledSearch(self.facts.measure, dictionary.features.idf)
-        ids: list[int] = []
-        codes: list[PooledCode] = []
-        for rna_id, pooled in self._records.scan():
-            ids.append(rna_id)
-            codes.append(pooled)
-            if len(ids) == _GROUP:
-                self._search.put(ids, codes)
-                ids, codes = [], []
-        self._search.put(ids, codes)
+        self._search = open_pooled(
+            self._folder, dictionary, self.facts.measure, self._records, self._options
+        )
         for rna_id, metadata, length in self._records.scan_metadata():
             self._metadata.put(rna_id, metadata, length)
         self._model = dictionary.alignment
@@ -132,6 +121,8 @@ class Collection:
 
     def close(self) -> None:
         """Closes the file; everything acknowledged is in it."""
+        if self._search is not None:
+            self._search.close()
         if self.relatives is not None:
             self.relatives.close()
         self._records.close()
@@ -155,17 +146,18 @@ class Collection:
         done = self._records.write(steps)
         stored, relatives = done.stored, self.relatives
         if done.removed:
-            pooled.remove(done.removed)
+            pooled.index.remove(done.removed)
             self._metadata.remove(done.removed)
             if relatives is not None:
                 relatives.index.remove(done.removed)
         if stored:
-            pooled.put(list(stored), [record.pooled for record in stored.values()])
+            codes = [record.pooled for record in stored.values()]
+            pooled.index.put(list(stored), done.change, codes)
         for rna_id, record in stored.items():
-            rna, codes = record.rna, record.codes
+            rna = record.rna
             self._metadata.put(rna_id, rna.metadata, len(rna.sequence))
             if relatives is not None:
-                relatives.put(rna_id, done.change, rna.sequence, codes)
+                relatives.put(rna_id, done.change, rna.sequence, record.codes)
         return done.written
 
     def upsert(self, rnas: Sequence[Encoded]) -> Written:
@@ -313,7 +305,9 @@ class Collection:
     ) -> dict[Rank, Callable[[], Hit]]:
         """Returns how to explain the hits of a fast search, by rank."""
         vector = self._pooled.weigh(query.pooled)
-        scored = self._pooled.nearest(vector, search.limit, allowed)
+        scored = self._pooled.nearest(
+            vector, search.limit, allowed, exact=search.exact, check=search.check
+        )
         fires = _NOWHERE if query.codes is None else Firing(query.codes)
         return {
             rank: partial(self._explain, vector, fires, rna_id, search.max_shared)

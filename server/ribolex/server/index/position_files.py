@@ -1,4 +1,4 @@
-"""Blocks of the positional index in files, mapped into memory.
+"""Blocks of an index in files, mapped into memory.
 
 A file holds one block, whole or not at all, and is never written again. What is in
 the folder can be drawn from the records anew: a file that is damaged, or was made
@@ -12,13 +12,13 @@ import mmap
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from ribolex.disk import sync, write_whole
-from ribolex.server.index.position_blocks import Block
 
 _LOG = logging.getLogger(__name__)
 
@@ -28,22 +28,25 @@ _HEAD = struct.Struct("<8sIQ")
 _ALIGNMENT = 64
 _MANIFEST = "blocks.json"
 _SUFFIX = ".block"
-_FIELDS = tuple(Block.__dataclass_fields__)
+
+Block = TypeVar("Block")
 
 
-class BlockFolder:
+class BlockFolder(Generic[Block]):
     """The blocks in one folder, for one process at a time. Blocks."""
 
-    def __init__(self, folder: Path, basis: str) -> None:
+    def __init__(self, folder: Path, basis: str, kind: type[Block]) -> None:
         """Takes a folder, which is made if it is not there.
 
         Args:
             folder: of nothing else.
+            kind: of the blocks: a dataclass of arrays.
             basis: what the blocks depend on beside the RNAs: those of another basis
                 are removed.
         """
         self._folder = folder
-        self._basis = basis
+        self._basis, self._kind = basis, kind
+        self._fields = [field.name for field in fields(kind)]  # type: ignore[arg-type]
         self._names: dict[int, str] = {}
         self._next = 0
         folder.mkdir(exist_ok=True)
@@ -70,8 +73,9 @@ class BlockFolder:
         path = self._folder / f"{self._next:08}{_SUFFIX}"
         self._next += 1
         try:
-            _write(path, block, self._basis)
-            mapped = _map(path, self._basis)
+            arrays = {name: getattr(block, name) for name in self._fields}
+            _write(path, arrays, self._basis)
+            mapped = self._map(path)
             self._names[id(mapped)] = path.name
             self._write_manifest()
         except OSError as error:
@@ -108,14 +112,17 @@ class BlockFolder:
 
     def _read(self, path: Path) -> Block | None:
         try:
-            return _map(path, self._basis)
+            return self._map(path)
         except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
             _LOG.warning("%s is not used, its RNAs are read anew: %s", path, error)
             return None
 
+    def _map(self, path: Path) -> Block:
+        return self._kind(**_map(path, self._basis, self._fields))
 
-def _write(path: Path, block: Block, basis: str) -> None:
-    arrays = {name: np.ascontiguousarray(getattr(block, name)) for name in _FIELDS}
+
+def _write(path: Path, arrays: dict[str, np.ndarray], basis: str) -> None:
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     about: dict[str, Any] = {"basis": basis, "arrays": {}}
     place = 0
     for name, array in arrays.items():
@@ -136,8 +143,8 @@ def _write(path: Path, block: Block, basis: str) -> None:
     sync(path.parent)
 
 
-def _map(path: Path, basis: str) -> Block:
-    """Returns the block of a file.
+def _map(path: Path, basis: str, names: list[str]) -> dict[str, np.ndarray]:
+    """Returns the arrays of a file.
 
     Raises:
         ValueError: the file is not whole, or of another basis; or another of what a
@@ -155,12 +162,12 @@ def _map(path: Path, basis: str) -> Block:
         raise ValueError(f"was made for {about['basis']}, expected {basis}")
     first = _HEAD.size + n_text
     arrays = {}
-    for name in _FIELDS:
+    for name in names:
         kind, shape, place = about["arrays"][name]
         count = math.prod(shape)
         array = np.frombuffer(whole, kind, count, first + place)
         arrays[name] = array.reshape(shape)
-    return Block(**arrays)
+    return arrays
 
 
 def _bytes(array: np.ndarray) -> bytes:

@@ -77,7 +77,7 @@ class PositionalIndex:
     def __init__(
         self,
         layout: Layout,
-        folder: BlockFolder | None = None,
+        folder: BlockFolder[Block] | None = None,
     ) -> None:
         """Opens the blocks of the folder, or begins with none.
 

@@ -197,11 +197,11 @@ class Records:
             fvu,
         )
 
-    def scan(self) -> Iterator[tuple[int, PooledCode]]:
-        """Yields id and pooled code of every RNA, in the order of ids."""
-        statement = "SELECT id, features, pooled, peaks FROM rna ORDER BY id"
-        for rna_id, *blobs in self._db.execute(statement):
-            yield rna_id, _unpack_pooled(*blobs)
+    def pooled_codes(self, ids: Iterable[int]) -> list[PooledCode]:
+        """Returns the pooled codes of stored RNAs, in the order of the ids."""
+        statement = "SELECT features, pooled, peaks FROM rna WHERE id = ?"
+        rows = (self._db.execute(statement, (i,)).fetchone() for i in ids)
+        return [_unpack_pooled(*blobs) for blobs in rows]
 
     def scan_metadata(self) -> Iterator[tuple[int, Mapping[str, str], int]]:
         """Yields id, metadata and nucleotides of every RNA, in the order of ids."""

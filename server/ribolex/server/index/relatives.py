@@ -115,7 +115,7 @@ class RelativesSearch:
         self,
         model: AlignmentModel,
         *,
-        folder: BlockFolder | None = None,
+        folder: BlockFolder[Block] | None = None,
         n_threads: int = 1,
         sample: RecallSample | None = None,
     ) -> None:

@@ -64,6 +64,8 @@ class Search:
     after: Rank | None = None
     """The last hit of the page before."""
     check: Check = go_on
+    exact: bool = False
+    """Whether a fast search compares all RNAs, not only candidates."""
 
     def cut(self, ranks: Sequence[Rank]) -> Sequence[Rank]:
         """Returns those ranks of all hits, in their order, that are left to tell."""

@@ -1,15 +1,20 @@
-"""Keeps the search for relatives in step with the records of a collection.
+"""Keeps the indexes of a collection in step with its records.
 
-The records are the truth: what the index has in files is used as far as it is of the
+The records are the truth: what an index has in files is used as far as it is of the
 same state, all else is read anew. Knows nothing of queries.
 """
 
+import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from ribolex.dictionary import Dictionary
-from ribolex.server.index.position_blocks import FORMAT
+from ribolex.server.index import pooled_blocks
+from ribolex.server.index.measure import SearchMeasure
+from ribolex.server.index.pooled import PooledSearch
+from ribolex.server.index.pooled_blocks import PooledBlock
+from ribolex.server.index.position_blocks import FORMAT, Block
 from ribolex.server.index.position_files import BlockFolder
 from ribolex.server.index.recall_sample import RecallSample
 from ribolex.server.index.records import Records
@@ -20,10 +25,16 @@ _LOG = logging.getLogger(__name__)
 POSITIONS = "positions"
 """The folder of blocks in that of a collection."""
 
+POOLED = "pooled"
+"""Likewise, of the blocks of pooled codes."""
+
+_GROUP = 1024
+"""Codes that are read together."""
+
 
 @dataclass(frozen=True, slots=True)
 class RelativesOptions:
-    """How all collections of a server search for relatives."""
+    """How all collections of a server search."""
 
     n_threads: int = 1
     """That work for one search."""
@@ -48,7 +59,9 @@ def open_relatives(
         return None
     relatives = RelativesSearch(
         dictionary.alignment,
-        folder=BlockFolder(folder / POSITIONS, f"{dictionary.content_id} {FORMAT}"),
+        folder=BlockFolder(
+            folder / POSITIONS, f"{dictionary.content_id} {FORMAT}", Block
+        ),
         n_threads=options.n_threads,
         sample=options.sample,
     )
@@ -59,3 +72,39 @@ def open_relatives(
         relatives.put(rna_id, current[rna_id], sequence, codes)
     _LOG.info("%d RNAs indexed, %d of them read anew", len(ids), len(missing))
     return relatives
+
+
+def open_pooled(
+    folder: Path,
+    dictionary: Dictionary,
+    measure: SearchMeasure,
+    records: Records,
+    options: RelativesOptions,
+) -> PooledSearch:
+    """Returns the search by pooled codes among all RNAs of the records.
+
+    Args:
+        folder: of the collection.
+        dictionary: that its codes are of.
+        measure: of their likeness.
+        records: of the collection.
+        options: of the search.
+    """
+    about = json.dumps(measure.to_json(), sort_keys=True)
+    basis = f"{dictionary.content_id} {pooled_blocks.FORMAT} {about}"
+    search = PooledSearch(
+        measure,
+        dictionary.features.idf,
+        folder=BlockFolder(folder / POOLED, basis, PooledBlock),
+        n_threads=options.n_threads,
+    )
+    ids, changes = records.changes()
+    missing = search.index.recall(ids, changes)
+    current = dict(zip(ids.tolist(), changes.tolist(), strict=True))
+    for start in range(0, len(missing), _GROUP):
+        group = missing[start : start + _GROUP].tolist()
+        search.index.put(
+            group, [current[i] for i in group], records.pooled_codes(group)
+        )
+    _LOG.info("%d pooled codes, %d of them read anew", len(ids), len(missing))
+    return search

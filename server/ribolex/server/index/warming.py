@@ -1,4 +1,4 @@
-"""Compiles the loops of the search by alignment, so that no search has to wait for it.
+"""Compiles the loops of all searches, so that none has to wait for it.
 
 What is compiled is the same for all dictionaries. Knows nothing of when it is needed.
 """
@@ -12,8 +12,13 @@ import numpy as np
 
 from ribolex.dictionary import AlignmentModel, Codes
 from ribolex.rna.extreme_value import ExtremeValue
+from ribolex.server.index.measure import SearchMeasure
+from ribolex.server.index.pooled import PooledSearch, look
+from ribolex.server.index.pooled_blocks import OpenBlock, Weighing
 from ribolex.server.index.position_blocks import unseal
+from ribolex.server.index.records import PooledCode
 from ribolex.server.index.relatives import RelativesSearch, Sought
+from ribolex.server.index.sketch import fit_basis
 
 _LOG = logging.getLogger(__name__)
 
@@ -23,7 +28,7 @@ _N = 64
 
 @functools.cache
 def warm_up() -> None:
-    """Searches for an RNA among itself, once in the life of a process.
+    """Searches for an RNA among itself in every way, once in the life of a process.
 
     Some ten seconds of a core on a machine that never did it; then one, since what was
     compiled is kept on disk where numba may write. Blocks.
@@ -50,7 +55,26 @@ def warm_up() -> None:
                 hit.trace()
         (block,) = relatives.index.snapshot().blocks
         unseal(block, np.ones(len(block), bool))
-    _LOG.info("search by alignment compiled, %.1f s", time.monotonic() - begun_s)
+    _compare()
+    _LOG.info("searches compiled, %.1f s", time.monotonic() - begun_s)
+
+
+def _compare() -> None:
+    """Compares an RNA with itself by pooled codes, all of them and by sketches."""
+    measure, idf = SearchMeasure(), np.ones(_N, np.float32)
+    features = np.arange(_N, dtype=np.uint32)
+    one = np.ones(_N, np.float32)
+    with closing(PooledSearch(measure, idf)) as search:
+        search.index.put([0], 0, [PooledCode(features, one, one)])
+        query = search.weigh(PooledCode(features, one, one))
+        search.nearest(query, 1, exact=True)
+        search.index.peaks(0, 1)
+        (part,) = search.index.parts()
+    block = OpenBlock(_N, Weighing.of(measure, idf))
+    block.append(part.block.rna_ids, part.block.changes, part.block.rows)
+    basis = fit_basis(np.eye(_N, dtype=np.float32))
+    block.set_basis(basis)
+    look(block.view(), basis.ask(query), part.is_alive, -np.inf, 0)
 
 
 def _frozen(codes: Codes) -> Codes:

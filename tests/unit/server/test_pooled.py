@@ -1,0 +1,232 @@
+"""Pooled codes are found, whatever became of them since, as if all were compared."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ribolex.server.index import pooled as pooled_module
+from ribolex.server.index import pooled_blocks, pooled_index
+from ribolex.server.index.forward import Likeness
+from ribolex.server.index.measure import SearchMeasure
+from ribolex.server.index.pooled import PooledSearch
+from ribolex.server.index.pooled_blocks import PooledBlock
+from ribolex.server.index.position_files import BlockFolder
+from ribolex.server.index.records import PooledCode
+from ribolex.server.index.sketch import fit_basis
+
+N_FEATURES = 300
+IDF = np.linspace(0.1, 3, N_FEATURES).astype(np.float32)
+COUNT = SearchMeasure()
+COSINE = SearchMeasure("max", idf_power=0.5, likeness="cosine")
+ROWS = st.dictionaries(st.integers(0, N_FEATURES - 1), st.integers(1, 400), max_size=9)
+
+pytestmark = pytest.mark.timeout(300)  # the first calls compile
+
+
+def code(row: dict[int, int]) -> PooledCode:
+    values = np.array([row[f] for f in sorted(row)], np.float32)
+    return PooledCode(np.array(sorted(row), np.uint32), values, values)
+
+
+def kin(n: int, seed: int = 0) -> list[PooledCode]:
+    """Codes in families of ten that have most features in common."""
+    random = np.random.default_rng(seed)
+    popularity = 1 / np.arange(1, N_FEATURES + 1) ** 0.5
+    popularity /= popularity.sum()
+    out = []
+    for i in range(n):
+        if i % 10 == 0:
+            common = random.choice(N_FEATURES, 60, replace=False, p=popularity)
+        own = random.choice(N_FEATURES, 20, replace=False, p=popularity)
+        features = {*random.permutation(common)[:40].tolist(), *own.tolist()}
+        out.append(code({f: int(random.geometric(0.5)) for f in features}))
+    return out
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (pooled_blocks, pooled_index, pooled_module):
+        monkeypatch.setattr(module, "ROWS", 64, raising=False)
+    monkeypatch.setattr(pooled_index, "FIRST_FIT", 40)
+    monkeypatch.setattr(pooled_module, "_ALL", 10)
+
+
+@contextmanager
+def opened(
+    folder: Path | None = None, measure: SearchMeasure = COUNT, n_threads: int = 1
+) -> Iterator[PooledSearch]:
+    files = None if folder is None else BlockFolder(folder, "basis", PooledBlock)
+    with closing(PooledSearch(measure, IDF, folder=files, n_threads=n_threads)) as made:
+        yield made
+
+
+def dense(search: PooledSearch, one: PooledCode) -> np.ndarray:
+    vector = np.zeros(N_FEATURES)
+    weighed = search.weigh(one)
+    vector[weighed.features] = weighed.weights
+    return vector
+
+
+def likeness(kind: Likeness, one: np.ndarray, other: np.ndarray) -> float:
+    """The simple twin of what the index computes."""
+    if kind == "cosine":
+        return float(one @ other)
+    larger = np.maximum(one, other).sum()
+    return float(np.minimum(one, other).sum() / larger) if larger else 0.0
+
+
+def check_scores(
+    search: PooledSearch, measure: SearchMeasure, truth: dict[int, PooledCode]
+) -> None:
+    for query in list(truth.values())[:5]:
+        found = search.nearest(search.weigh(query), 999, exact=True)
+        mine = dense(search, query)
+        scores = dict(zip(found.ids.tolist(), found.scores.tolist(), strict=True))
+        for rna_id, other in truth.items():
+            expected = likeness(measure.likeness, mine, dense(search, other))
+            assert scores.get(rna_id, 0) == pytest.approx(expected, abs=1e-6)
+            parts = search.parts(search.weigh(query), rna_id).contributions
+            assert parts.sum() == pytest.approx(expected, abs=1e-6)
+        assert scores.keys() <= truth.keys()
+
+
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("measure", [COUNT, COSINE], ids=["jaccard", "cosine"])
+@settings(max_examples=12, deadline=None)
+@given(
+    st.lists(
+        st.dictionaries(st.integers(0, 90), ROWS | st.none(), max_size=50), max_size=8
+    )
+)
+def test_scores_are_those_of_what_was_put_last(
+    tmp_path_factory: pytest.TempPathFactory,
+    measure: SearchMeasure,
+    changes: list[dict[int, dict[int, int] | None]],
+) -> None:
+    """Also across removals, blocks, packing, and opening the folder again."""
+    folder = tmp_path_factory.mktemp("blocks")
+    truth: dict[int, PooledCode] = {}
+    states: dict[int, int] = {}
+    with opened(folder, measure) as search:
+        for change, rows in enumerate(changes):
+            gone = [i for i, row in rows.items() if row is None]
+            search.index.remove(gone)
+            stored = {i: code(row) for i, row in rows.items() if row is not None}
+            search.index.put(list(stored), change, list(stored.values()))
+            for i in gone:
+                truth.pop(i, None)
+            truth |= stored
+            states |= dict.fromkeys(stored, change)
+            assert len(search.index) == len(truth)
+        check_scores(search, measure, truth)
+        peaks = search.index.peaks(3, 100)
+        assert {i for i, one in truth.items() if 3 in one.features} == set(
+            np.flatnonzero(peaks).tolist()
+        )
+    with opened(folder, measure) as again:
+        ids = np.array(sorted(truth), np.int64)
+        current = np.array([states[i] for i in ids.tolist()], np.int64)
+        assert again.index.recall(ids, current).tolist() == []
+        check_scores(again, measure, truth)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_what_changed_behind_a_closed_index_is_missing(tmp_path: Path) -> None:
+    codes = kin(100)
+    with opened(tmp_path / "b") as search:
+        search.index.put(range(100), 1, codes)
+    with opened(tmp_path / "b") as search:
+        changes = np.array([2 if i in (3, 70) else 1 for i in range(90)])
+        missing = search.index.recall(np.arange(90), changes)
+        assert missing.tolist() == [3, 70]
+        assert len(search.index) == 88
+        found = search.nearest(search.weigh(codes[95]), 99, exact=True)
+        assert set(found.ids.tolist()) <= set(range(90)) - {3, 70}
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_a_damaged_block_is_read_anew(tmp_path: Path) -> None:
+    with opened(tmp_path / "b") as search:
+        search.index.put(range(200), 1, kin(200))
+    damaged = sorted((tmp_path / "b").glob("*.block"))[1]
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    with opened(tmp_path / "b") as search:
+        missing = search.index.recall(np.arange(200), np.ones(200, np.int64))
+        assert missing.tolist() == list(range(64, 128))
+
+
+@pytest.mark.parametrize("measure", [COUNT, COSINE], ids=["jaccard", "cosine"])
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_candidates_hold_the_nearest(
+    monkeypatch: pytest.MonkeyPatch, measure: SearchMeasure, n_threads: int
+) -> None:
+    for module in (pooled_blocks, pooled_index):
+        monkeypatch.setattr(module, "ROWS", 1024)
+    monkeypatch.setattr(pooled_index, "FIRST_FIT", 600)
+    monkeypatch.setattr(pooled_module, "_ALL", 10)
+    monkeypatch.setattr(pooled_module, "_FIRST_CANDIDATES", 128)
+    codes = kin(2000)
+    is_even = np.arange(2000) % 2 == 0
+    with opened(None, measure, n_threads) as search:
+        search.index.put(range(2000), 1, codes)
+        found = n_compared = 0
+        for query in map(search.weigh, codes[:200:10]):
+            for allowed in (None, is_even):
+                truth = search.nearest(query, 4, allowed, exact=True)
+                fourth = np.sort(truth.scores)[-4]
+                got = search.nearest(query, 4, allowed)
+                found += int(np.count_nonzero(got.scores >= fourth - 1e-9))
+                n_compared += len(got.ids)
+                assert allowed is None or allowed[got.ids].all()
+    assert found / 160 >= 0.98
+    assert n_compared / 40 < 700
+
+
+def test_updates_do_not_fill_the_index(small_blocks: None, tmp_path: Path) -> None:
+    codes = kin(50)
+    with opened(tmp_path / "b") as search:
+        for change in range(40):
+            search.index.put(range(50), change, codes)
+        assert sum(len(part.block) for part in search.index.parts()) < 200
+        assert len(list((tmp_path / "b").glob("*.block"))) < 4
+        assert len(search.nearest(search.weigh(codes[0]), 99, exact=True).ids) == 50
+
+
+def test_a_search_ends_when_nobody_waits(small_blocks: None) -> None:
+    def check() -> None:
+        raise TimeoutError
+
+    with opened() as search:
+        search.index.put(range(100), 1, kin(100))
+        for exact in (True, False):
+            query = search.weigh(kin(1)[0])
+            with pytest.raises(TimeoutError):
+                search.nearest(query, 5, exact=exact, check=check)
+
+
+def test_an_empty_code_is_like_nothing() -> None:
+    with opened() as search:
+        search.index.put([0, 1], 1, [code({}), code({5: 1})])
+        assert len(search.nearest(search.weigh(code({})), 5).ids) == 0
+        assert search.nearest(search.weigh(code({5: 2})), 5).ids.tolist() == [1]
+
+
+def test_a_question_estimates_the_dot_product() -> None:
+    """What signs and 4 bits give is near the product of the centred codes."""
+    random = np.random.default_rng(2)
+    axes = random.normal(size=(12, 80))
+    codes = np.abs(random.normal(size=(400, 12)) @ axes).astype(np.float32)
+    codes /= np.linalg.norm(codes, axis=1, keepdims=True)
+    basis = fit_basis(codes.copy())
+    assert basis.directions.shape == (80, 512)
+    mixed = (codes - basis.mean) @ basis.directions
+    products = (codes - basis.mean) @ (codes - basis.mean).T
+    seen = mixed @ mixed.T
+    assert np.corrcoef(products.ravel(), seen.ravel())[0, 1] > 0.95
