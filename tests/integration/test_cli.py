@@ -522,3 +522,29 @@ def test_too_little_for_a_probe_is_told(
     assert run("probe", "fit", "table.tsv", "-o", "probe.json", *options) == 1
     assert message in capsys.readouterr().err
     assert not Path("probe.json").exists()
+
+
+def test_compare_tells_in_what_groups_differ(
+    run: Run, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("long.tsv").write_text(
+        "name\tsequence\tfamily\n" + "".join(f"l{i}\t{TRNA[i:]}\tf\n" for i in range(8))
+    )
+    Path("ids.txt").write_text("a\nb\n\nc\n")
+    capsys.readouterr()
+    assert run("compare", "long.tsv", "@ids.txt", "-c", name, "--top", "3") == 0
+    out = capsys.readouterr().out
+    assert "+ long.tsv  8 RNAs, mean" in out
+    assert "- ids.txt  3 RNAs" in out
+    conditions = ["length>=50", "length<=49 and length>=4"]
+    assert run("compare", *conditions, "-c", name) == 1
+    assert "first: 1 RNAs, expected 2 or more" in capsys.readouterr().err
+    assert run(
+        "compare", "long.tsv", "length<=49", "-c", name, "-o", "all.tsv", "--plot",
+        "all.svg",
+    ) == 0  # fmt: skip
+    rows = Path("all.tsv").read_text().splitlines()
+    assert rows[0].startswith("feature\tlabel\teffect")
+    assert len(rows) > 3
+    assert run("compare", "long.tsv", "type=x") == 1
+    assert "need --collection" in capsys.readouterr().err

@@ -32,10 +32,17 @@ def encode(**options: Any) -> ep.EncodeRequest:
 
 
 NINE: Any = 9
+
+
+def groups(**fields: Any) -> cp.CompareGroupsRequest:
+    return cp.CompareGroupsRequest(**{"first": TWO, "second": TWO, **fields})
+
+
 THREE: Any = codes.POOLING_COUNT
 NAN = np.full(32, np.nan, "<f4").tobytes()
 create = cp.CreateCollectionRequest
 scan = vp.ScanVariantsRequest
+TWO = cp.RnaGroup(rnas=[cp.RnaRecord(name=name, sequence="ACGU") for name in "ab"])
 ALL, ALL_OF_TWO = vp.Saturation(), vp.Saturation(stop=2)
 similar = partial(cp.SearchSimilarRequest, collection="c")
 
@@ -70,6 +77,12 @@ REFUSED: list[tuple[str, Message]] = [
     ("Collection/SearchSimilar", similar(top_k=1001)),
     ("Collection/SearchSimilar", similar(code=CODE)),
     ("Collection/SearchSimilar", similar(sequence="X")),
+    ("Collection/CompareGroups", cp.CompareGroupsRequest()),
+    ("Collection/CompareGroups", groups(unit=NINE)),
+    ("Collection/CompareGroups", groups(max_rnas=10_001)),
+    ("Collection/CompareGroups", groups(max_rnas=1)),
+    ("Collection/CompareGroups", groups(max_features=100_001)),
+    ("Collection/CompareGroups", groups(second=cp.RnaGroup(names=["x"]))),
     ("Dictionary/ListDictionaries", dp.ListDictionariesRequest(page_size=1001)),
     ("Dictionary/ListFeatures", dp.ListFeaturesRequest(page_size=1001)),
     ("Dictionary/ListFeatures", dp.ListFeaturesRequest(page_token="x")),

@@ -50,6 +50,12 @@ from ribolex.client.errors import (
     TimedOutError,
 )
 from ribolex.client.fasta import FastaRecord, read_fasta
+from ribolex.client.groups import (
+    FeatureContrast,
+    Group,
+    GroupComparison,
+    GroupFacts,
+)
 from ribolex.client.hits import (
     Aligned,
     Alignment,
@@ -123,12 +129,16 @@ __all__ = [
     "Feature",
     "FeatureCard",
     "FeatureChange",
+    "FeatureContrast",
     "FeatureExample",
     "FeatureMatch",
     "FeatureMatches",
     "FeatureNotFoundError",
     "FeatureProfile",
     "FieldViolation",
+    "Group",
+    "GroupComparison",
+    "GroupFacts",
     "Hit",
     "Hits",
     "IncompatibleDictionaryError",

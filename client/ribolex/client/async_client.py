@@ -70,6 +70,7 @@ class AsyncClient(AsyncConnection):
     search_features = awaited(Client.search_features)
     search_features_pages = awaited_pages(Client.search_features_pages)
     align = awaited(Client.align)
+    compare = awaited(Client.compare)
     feature = awaited(Client.feature)
     features = awaited_pages(Client.features)
     nearest_features = awaited(Client.nearest_features)

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from ribolex.client import output
 from ribolex.client.commands import collections, features, probing, rnas, versions
+from ribolex.client.commands.comparing import compare
 from ribolex.client.commands.encoding import embed, encode
 from ribolex.client.commands.finding import find
 from ribolex.client.commands.health import health
@@ -49,6 +50,7 @@ rnas.register(stored)
 app.command()(add)
 app.command()(search)
 app.command()(align)
+app.command()(compare)
 features.app.command()(find)
 app.add_typer(
     features.app, name="feature", help="Show what features mean; list, find them."

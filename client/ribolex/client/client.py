@@ -1,7 +1,7 @@
 """The synchronous client: one method for each thing that a server does.
 
 The methods are where their service is: `encoder`, `scan`, `collection`, `search`,
-`dictionary`. Here is that of gRPC's own health service.
+`compare`, `dictionary`. Here is that of gRPC's own health service.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from google.protobuf import wrappers_pb2
 
 from ribolex.client.ask import Ask, blocking
 from ribolex.client.collection import CollectionCalls
+from ribolex.client.compare import CompareCalls
 from ribolex.client.connection import DEFAULT_ADDRESS
 from ribolex.client.dictionary import DictionaryCalls
 from ribolex.client.encoder import EncoderCalls
@@ -22,7 +23,14 @@ _SERVING = 1
 """Of HealthCheckResponse.ServingStatus."""
 
 
-class Client(EncoderCalls, ScanCalls, CollectionCalls, SearchCalls, DictionaryCalls):
+class Client(
+    EncoderCalls,
+    ScanCalls,
+    CollectionCalls,
+    SearchCalls,
+    CompareCalls,
+    DictionaryCalls,
+):
     """A connection to one server, with all that can be asked over it.
 
     Thread-safe; connects when first used. Every method blocks, and beside the errors

@@ -85,6 +85,34 @@ ALIGNMENT_OPERATION_TARGET_ONLY: AlignmentOperation.ValueType  # 3
 """A nucleotide of the hit alone."""
 Global___AlignmentOperation: _TypeAlias = AlignmentOperation  # noqa: Y015
 
+class _ComparisonUnit:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ComparisonUnitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ComparisonUnit.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    COMPARISON_UNIT_UNSPECIFIED: _ComparisonUnit.ValueType  # 0
+    """Not said. What it means is stated where the field is."""
+    COMPARISON_UNIT_RNA: _ComparisonUnit.ValueType  # 1
+    """Each RNA by itself: what is found holds of such RNAs, relatives included."""
+    COMPARISON_UNIT_FAMILY: _ComparisonUnit.ValueType  # 2
+    """All RNAs of a family; one without a family by itself."""
+    COMPARISON_UNIT_CLAN: _ComparisonUnit.ValueType  # 3
+    """All RNAs of a clan; of one without a clan its family."""
+
+class ComparisonUnit(_ComparisonUnit, metaclass=_ComparisonUnitEnumTypeWrapper):
+    """What is taken for one observation when chance is judged."""
+
+COMPARISON_UNIT_UNSPECIFIED: ComparisonUnit.ValueType  # 0
+"""Not said. What it means is stated where the field is."""
+COMPARISON_UNIT_RNA: ComparisonUnit.ValueType  # 1
+"""Each RNA by itself: what is found holds of such RNAs, relatives included."""
+COMPARISON_UNIT_FAMILY: ComparisonUnit.ValueType  # 2
+"""All RNAs of a family; one without a family by itself."""
+COMPARISON_UNIT_CLAN: ComparisonUnit.ValueType  # 3
+"""All RNAs of a clan; of one without a clan its family."""
+Global___ComparisonUnit: _TypeAlias = ComparisonUnit  # noqa: Y015
+
 @_typing.final
 class RnaRecord(_message.Message):
     """One RNA."""
@@ -1685,3 +1713,297 @@ class SharedFeature(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SharedFeature: _TypeAlias = SharedFeature  # noqa: Y015
+
+@_typing.final
+class CompareGroupsRequest(_message.Message):
+    """Two groups of RNAs to compare."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    DICTIONARY_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    SECOND_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    MAX_RNAS_FIELD_NUMBER: _builtins.int
+    MAX_FEATURES_FIELD_NUMBER: _builtins.int
+    WITHOUT_SHUFFLED_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """Collection of the stored RNAs; needed if a group has conditions or names. RNAs are
+    then read with its dictionary.
+    """
+    unit: Global___ComparisonUnit.ValueType
+    """What is taken for one observation. Unspecified: clans, if the RNAs tell them and
+    each group has 5 units or more, else RNAs.
+    """
+    max_rnas: _builtins.int
+    """Most RNAs of a group that are looked at; of more, so many are drawn. 0: 1000. At
+    most 10000.
+    """
+    max_features: _builtins.int
+    """Most features to answer with. 0: 100. At most 100000."""
+    without_shuffled: _builtins.bool
+    """Whether to leave out the shuffled RNAs, which take as long to read as the RNAs."""
+    seed: _builtins.int
+    """Of all draws: which RNAs, how letters are shuffled, units of intervals."""
+    @_builtins.property
+    def dictionary(self) -> _codes_pb2.DictionaryRef:
+        """Dictionary to read with where no collection is named. Absent: the server's
+        default, current version.
+        """
+
+    @_builtins.property
+    def first(self) -> Global___RnaGroup:
+        """Two RNAs or more."""
+
+    @_builtins.property
+    def second(self) -> Global___RnaGroup:
+        """Two RNAs or more, none of them stored and in the first group, too."""
+
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        dictionary: _codes_pb2.DictionaryRef | None = ...,
+        first: Global___RnaGroup | None = ...,
+        second: Global___RnaGroup | None = ...,
+        unit: Global___ComparisonUnit.ValueType = ...,
+        max_rnas: _builtins.int = ...,
+        max_features: _builtins.int = ...,
+        without_shuffled: _builtins.bool = ...,
+        seed: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dictionary", b"dictionary", "first", b"first", "second", b"second"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "dictionary", b"dictionary", "first", b"first", "max_features", b"max_features", "max_rnas", b"max_rnas", "second", b"second", "seed", b"seed", "unit", b"unit", "without_shuffled", b"without_shuffled"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareGroupsRequest: _TypeAlias = CompareGroupsRequest  # noqa: Y015
+
+@_typing.final
+class RnaGroup(_message.Message):
+    """RNAs: exactly one of the three."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WHERE_FIELD_NUMBER: _builtins.int
+    NAMES_FIELD_NUMBER: _builtins.int
+    RNAS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def where(self) -> _containers.RepeatedCompositeFieldContainer[Global___Condition]:
+        """Stored RNAs for which all of these hold."""
+
+    @_builtins.property
+    def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Stored RNAs by their names."""
+
+    @_builtins.property
+    def rnas(self) -> _containers.RepeatedCompositeFieldContainer[Global___RnaRecord]:
+        """RNAs sent along; nothing of them is stored. Of metadata "clan", "family_acc" and
+        "family" count.
+        """
+
+    def __init__(
+        self,
+        *,
+        where: _abc.Iterable[Global___Condition] | None = ...,
+        names: _abc.Iterable[_builtins.str] | None = ...,
+        rnas: _abc.Iterable[Global___RnaRecord] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["names", b"names", "rnas", b"rnas", "where", b"where"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RnaGroup: _TypeAlias = RnaGroup  # noqa: Y015
+
+@_typing.final
+class CompareGroupsResponse(_message.Message):
+    """How two groups of RNAs differ."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DICTIONARY_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    SECOND_FIELD_NUMBER: _builtins.int
+    UNIT_FIELD_NUMBER: _builtins.int
+    N_TESTED_FIELD_NUMBER: _builtins.int
+    N_SIGNIFICANT_FIELD_NUMBER: _builtins.int
+    N_BEYOND_COMPOSITION_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
+    TIMING_FIELD_NUMBER: _builtins.int
+    unit: Global___ComparisonUnit.ValueType
+    """What was taken for one observation."""
+    n_tested: _builtins.int
+    """Features that fire in 5 RNAs or more of both groups together: those tested."""
+    n_significant: _builtins.int
+    """Of those, how many have a q-value of at most 0.05."""
+    n_beyond_composition: _builtins.int
+    """Of those, how many composition alone does not explain; all of them if no shuffled
+    RNAs were read.
+    """
+    @_builtins.property
+    def dictionary(self) -> _codes_pb2.DictionaryRef:
+        """Dictionary that features belong to."""
+
+    @_builtins.property
+    def first(self) -> Global___GroupFacts:
+        """What is known of the first group."""
+
+    @_builtins.property
+    def second(self) -> Global___GroupFacts:
+        """What is known of the second group."""
+
+    @_builtins.property
+    def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___FeatureContrast]:
+        """The features of the smallest q-values, of equal ones the largest effect first."""
+
+    @_builtins.property
+    def timing(self) -> _codes_pb2.Timing:
+        """Where the time went."""
+
+    def __init__(
+        self,
+        *,
+        dictionary: _codes_pb2.DictionaryRef | None = ...,
+        first: Global___GroupFacts | None = ...,
+        second: Global___GroupFacts | None = ...,
+        unit: Global___ComparisonUnit.ValueType = ...,
+        n_tested: _builtins.int = ...,
+        n_significant: _builtins.int = ...,
+        n_beyond_composition: _builtins.int = ...,
+        features: _abc.Iterable[Global___FeatureContrast] | None = ...,
+        timing: _codes_pb2.Timing | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dictionary", b"dictionary", "first", b"first", "second", b"second", "timing", b"timing"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dictionary", b"dictionary", "features", b"features", "first", b"first", "n_beyond_composition", b"n_beyond_composition", "n_significant", b"n_significant", "n_tested", b"n_tested", "second", b"second", "timing", b"timing", "unit", b"unit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareGroupsResponse: _TypeAlias = CompareGroupsResponse  # noqa: Y015
+
+@_typing.final
+class GroupFacts(_message.Message):
+    """What is known of a group."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    N_FOUND_FIELD_NUMBER: _builtins.int
+    N_RNAS_FIELD_NUMBER: _builtins.int
+    N_UNITS_FIELD_NUMBER: _builtins.int
+    MEAN_NUCLEOTIDES_FIELD_NUMBER: _builtins.int
+    n_found: _builtins.int
+    """RNAs that belong to it."""
+    n_rnas: _builtins.int
+    """RNAs that were looked at."""
+    n_units: _builtins.int
+    """Units that these belong to."""
+    mean_nucleotides: _builtins.float
+    """Their mean length, in nucleotides."""
+    def __init__(
+        self,
+        *,
+        n_found: _builtins.int = ...,
+        n_rnas: _builtins.int = ...,
+        n_units: _builtins.int = ...,
+        mean_nucleotides: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mean_nucleotides", b"mean_nucleotides", "n_found", b"n_found", "n_rnas", b"n_rnas", "n_units", b"n_units"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GroupFacts: _TypeAlias = GroupFacts  # noqa: Y015
+
+@_typing.final
+class FeatureContrast(_message.Message):
+    """How two groups differ in one feature. An RNA counts with the largest value of the
+    feature over its nucleotides.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEATURE_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    EFFECT_FIELD_NUMBER: _builtins.int
+    EFFECT_LOW_FIELD_NUMBER: _builtins.int
+    EFFECT_HIGH_FIELD_NUMBER: _builtins.int
+    LOG_RATIO_FIELD_NUMBER: _builtins.int
+    LOG_RATIO_LOW_FIELD_NUMBER: _builtins.int
+    LOG_RATIO_HIGH_FIELD_NUMBER: _builtins.int
+    FIRST_SHARE_FIELD_NUMBER: _builtins.int
+    SECOND_SHARE_FIELD_NUMBER: _builtins.int
+    P_VALUE_FIELD_NUMBER: _builtins.int
+    Q_VALUE_FIELD_NUMBER: _builtins.int
+    SHUFFLED_EFFECT_FIELD_NUMBER: _builtins.int
+    IS_COMPOSITION_ONLY_FIELD_NUMBER: _builtins.int
+    feature: _builtins.int
+    """Its id."""
+    label: _builtins.str
+    """What it stands for, from the dictionary."""
+    effect: _builtins.float
+    """Rank-biserial correlation, -1 .. 1: twice the AUROC less 1. 1: larger in every RNA
+    of the first group than in any of the second.
+    """
+    effect_low: _builtins.float
+    """Its 95 % interval when units are drawn anew."""
+    effect_high: _builtins.float
+    """The interval's upper end."""
+    log_ratio: _builtins.float
+    """log2 of the ratio of the shares of RNAs in which it fires, first to second, each
+    (n + 0.5) / (RNAs + 1).
+    """
+    log_ratio_low: _builtins.float
+    """Its 95 % interval."""
+    log_ratio_high: _builtins.float
+    """The interval's upper end."""
+    first_share: _builtins.float
+    """Share of the first group's RNAs in which it fires."""
+    second_share: _builtins.float
+    """Share of the second group's."""
+    p_value: _builtins.float
+    """Probability of such a difference by chance, two-sided: Mann and Whitney's test,
+    its variance that of the units.
+    """
+    q_value: _builtins.float
+    """False-discovery rate over all features tested (Benjamini and Hochberg)."""
+    shuffled_effect: _builtins.float
+    """The effect between the same RNAs with their letters shuffled, pairs of neighbours
+    kept. Absent if these were not read.
+    """
+    is_composition_only: _builtins.bool
+    """Whether composition explains it: the interval of what the effect has beyond the
+    shuffled one reaches 0.
+    """
+    def __init__(
+        self,
+        *,
+        feature: _builtins.int = ...,
+        label: _builtins.str = ...,
+        effect: _builtins.float = ...,
+        effect_low: _builtins.float = ...,
+        effect_high: _builtins.float = ...,
+        log_ratio: _builtins.float = ...,
+        log_ratio_low: _builtins.float = ...,
+        log_ratio_high: _builtins.float = ...,
+        first_share: _builtins.float = ...,
+        second_share: _builtins.float = ...,
+        p_value: _builtins.float = ...,
+        q_value: _builtins.float = ...,
+        shuffled_effect: _builtins.float | None = ...,
+        is_composition_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_shuffled_effect", b"_shuffled_effect", "shuffled_effect", b"shuffled_effect"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_shuffled_effect", b"_shuffled_effect", "effect", b"effect", "effect_high", b"effect_high", "effect_low", b"effect_low", "feature", b"feature", "first_share", b"first_share", "is_composition_only", b"is_composition_only", "label", b"label", "log_ratio", b"log_ratio", "log_ratio_high", b"log_ratio_high", "log_ratio_low", b"log_ratio_low", "p_value", b"p_value", "q_value", b"q_value", "second_share", b"second_share", "shuffled_effect", b"shuffled_effect"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__shuffled_effect: _TypeAlias = _typing.Literal["shuffled_effect"]  # noqa: Y015
+    _WhichOneofArgType__shuffled_effect: _TypeAlias = _typing.Literal["_shuffled_effect", b"_shuffled_effect"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__shuffled_effect) -> _WhichOneofReturnType__shuffled_effect | None: ...
+
+Global___FeatureContrast: _TypeAlias = FeatureContrast  # noqa: Y015

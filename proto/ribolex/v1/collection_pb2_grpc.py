@@ -112,6 +112,11 @@ class CollectionServiceStub(object):
                 request_serializer=ribolex_dot_v1_dot_collection__pb2.AlignRequest.SerializeToString,
                 response_deserializer=ribolex_dot_v1_dot_collection__pb2.AlignResponse.FromString,
                 _registered_method=True)
+        self.CompareGroups = channel.unary_unary(
+                '/ribolex.v1.CollectionService/CompareGroups',
+                request_serializer=ribolex_dot_v1_dot_collection__pb2.CompareGroupsRequest.SerializeToString,
+                response_deserializer=ribolex_dot_v1_dot_collection__pb2.CompareGroupsResponse.FromString,
+                _registered_method=True)
 
 
 class CollectionServiceServicer(object):
@@ -244,6 +249,15 @@ class CollectionServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CompareGroups(self, request, context):
+        """Says in which features two groups of RNAs differ: effects with intervals, a
+        false-discovery rate over all features, and what composition alone explains.
+        Queues with streams and uploads. Groups of more RNAs than max_rnas are drawn from.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CollectionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -316,6 +330,11 @@ def add_CollectionServiceServicer_to_server(servicer, server):
                     servicer.Align,
                     request_deserializer=ribolex_dot_v1_dot_collection__pb2.AlignRequest.FromString,
                     response_serializer=ribolex_dot_v1_dot_collection__pb2.AlignResponse.SerializeToString,
+            ),
+            'CompareGroups': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompareGroups,
+                    request_deserializer=ribolex_dot_v1_dot_collection__pb2.CompareGroupsRequest.FromString,
+                    response_serializer=ribolex_dot_v1_dot_collection__pb2.CompareGroupsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -704,6 +723,33 @@ class CollectionService(object):
             '/ribolex.v1.CollectionService/Align',
             ribolex_dot_v1_dot_collection__pb2.AlignRequest.SerializeToString,
             ribolex_dot_v1_dot_collection__pb2.AlignResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareGroups(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ribolex.v1.CollectionService/CompareGroups',
+            ribolex_dot_v1_dot_collection__pb2.CompareGroupsRequest.SerializeToString,
+            ribolex_dot_v1_dot_collection__pb2.CompareGroupsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -99,6 +99,11 @@ class CollectionServiceStub:
     """Aligns two RNAs, given or stored, and says what makes the score.
     FAILED_PRECONDITION if the dictionary has no alignment model.
     """
+    CompareGroups: _grpc.UnaryUnaryMultiCallable[_collection_pb2.CompareGroupsRequest, _collection_pb2.CompareGroupsResponse]
+    """Says in which features two groups of RNAs differ: effects with intervals, a
+    false-discovery rate over all features, and what composition alone explains.
+    Queues with streams and uploads. Groups of more RNAs than max_rnas are drawn from.
+    """
 
 @_typing.type_check_only
 class CollectionServiceAsyncStub(CollectionServiceStub):
@@ -170,6 +175,11 @@ class CollectionServiceAsyncStub(CollectionServiceStub):
     Align: _aio.UnaryUnaryMultiCallable[_collection_pb2.AlignRequest, _collection_pb2.AlignResponse]  # type: ignore[assignment]
     """Aligns two RNAs, given or stored, and says what makes the score.
     FAILED_PRECONDITION if the dictionary has no alignment model.
+    """
+    CompareGroups: _aio.UnaryUnaryMultiCallable[_collection_pb2.CompareGroupsRequest, _collection_pb2.CompareGroupsResponse]  # type: ignore[assignment]
+    """Says in which features two groups of RNAs differ: effects with intervals, a
+    false-discovery rate over all features, and what composition alone explains.
+    Queues with streams and uploads. Groups of more RNAs than max_rnas are drawn from.
     """
 
 class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -323,6 +333,17 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_collection_pb2.AlignResponse, _abc.Awaitable[_collection_pb2.AlignResponse]]:
         """Aligns two RNAs, given or stored, and says what makes the score.
         FAILED_PRECONDITION if the dictionary has no alignment model.
+        """
+
+    @_abc_1.abstractmethod
+    def CompareGroups(
+        self,
+        request: _collection_pb2.CompareGroupsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_collection_pb2.CompareGroupsResponse, _abc.Awaitable[_collection_pb2.CompareGroupsResponse]]:
+        """Says in which features two groups of RNAs differ: effects with intervals, a
+        false-discovery rate over all features, and what composition alone explains.
+        Queues with streams and uploads. Groups of more RNAs than max_rnas are drawn from.
         """
 
 def add_CollectionServiceServicer_to_server(servicer: CollectionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

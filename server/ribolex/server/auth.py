@@ -31,6 +31,7 @@ METHOD_SCOPES: Mapping[str, Scope] = {
     "/ribolex.v1.CollectionService/SearchSimilarStream": "read",
     "/ribolex.v1.CollectionService/SearchFeatures": "read",
     "/ribolex.v1.CollectionService/Align": "read",
+    "/ribolex.v1.CollectionService/CompareGroups": "read",
     "/ribolex.v1.DictionaryService/ListDictionaries": "read",
     "/ribolex.v1.DictionaryService/ListFeatures": "read",
     "/ribolex.v1.DictionaryService/GetFeature": "read",

@@ -88,6 +88,10 @@ class Metrics:
             "ribolex_scanned_variants", "Variants whose effects were told.",
             registry=registry,
         )  # fmt: skip
+        self.compared_rnas = Counter(
+            "ribolex_compared_rnas", "RNAs of groups that were compared.",
+            registry=registry,
+        )  # fmt: skip
         self.queue_seconds = Histogram(
             "ribolex_queue_seconds", "How long sequences of a request waited.",
             buckets=_SECONDS, registry=registry,

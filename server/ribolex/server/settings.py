@@ -147,9 +147,9 @@ class ServerSettings(BaseSettings):
     tokens."""
 
     max_scan_tokens: int = Field(default=8_388_608, ge=1)
-    """Most tokens that the model reads for one ScanVariants, all variants together;
-    past it a call fails with INVALID_ARGUMENT. All substitutions of 1,000 nucleotides
-    take 4 million."""
+    """Most tokens that the model reads for one ScanVariants, all variants together, or
+    one CompareGroups; past it a call fails with INVALID_ARGUMENT. All substitutions of
+    1,000 nucleotides take 4 million."""
 
     batch_tokens: int = Field(default=2048, ge=1)
     """Tokens that the model works on at once. More keeps a GPU busier, gains nothing

@@ -22,8 +22,8 @@ def _run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | str | None:
 
 def test_commands_are_those_of_the_readme() -> None:
     expected = (
-        "add align collections demo dictionaries embed encode feature health probe "
-        "rnas scan search"
+        "add align collections compare demo dictionaries embed encode feature health "
+        "probe rnas scan search"
     )
     assert " ".join(COMMANDS) == expected
 

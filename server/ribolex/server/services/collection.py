@@ -19,6 +19,7 @@ from ribolex.server.convert import codes as convert
 from ribolex.server.convert import collection as encode
 from ribolex.server.index.collection import Collection
 from ribolex.server.services.align import align
+from ribolex.server.services.compare import compare
 from ribolex.server.services.feature_search import search_features
 from ribolex.server.services.gate import Gate, deadline_of
 from ribolex.server.services.rnas import delete_rnas, list_rnas
@@ -209,3 +210,12 @@ class CollectionService(collection_pb2_grpc.CollectionServiceServicer):
         """Aligns two RNAs and says what makes the score."""
         deadline_s = deadline_of(context.time_remaining())
         return await align(Caller(self._gate.enter(), deadline_s), request)
+
+    async def CompareGroups(  # noqa: N802
+        self,
+        request: collection_pb2.CompareGroupsRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> collection_pb2.CompareGroupsResponse:
+        """Says in which features two groups of RNAs differ."""
+        deadline_s = deadline_of(context.time_remaining())
+        return await compare(Caller(self._gate.enter(), deadline_s), request)

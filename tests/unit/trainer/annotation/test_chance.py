@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from ribolex.dictionary.false_discovery import benjamini_hochberg
 from ribolex.trainer.annotation.chance import (
-    benjamini_hochberg,
     drawn_moments,
     hypergeometric_tail,
     moment_tail,

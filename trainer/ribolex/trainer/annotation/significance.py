@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from scipy import sparse
 
+from ribolex.dictionary.false_discovery import benjamini_hochberg
 from ribolex.trainer.annotation.chance import (
-    benjamini_hochberg,
     drawn_moments,
     hypergeometric_tail,
     moment_tail,
