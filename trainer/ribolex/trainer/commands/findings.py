@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -205,6 +206,7 @@ def _print_terms(enriched: "Enriched", out: Path) -> None:
     table = Table(
         title=f"features with a term; of terms dealt by chance: {basis}",
         title_justify="left",
+        box=SIMPLE_HEAD,
     )
     table.add_column("", no_wrap=True)
     for heading in ("fire", "with a term", "dealt", "papers' rule", "dealt"):
@@ -226,7 +228,8 @@ def _print(tables: "Tables", out: Path) -> None:
     console = Console()
     shares = {(row.dictionary, row.arm, row.kind): row for row in tables.kinds}
     for name in dict.fromkeys(row.dictionary for row in tables.arms):
-        table = Table(title=f"{name}: features that go with", title_justify="left")
+        title = f"{name}: features that go with"
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
         table.add_column("", no_wrap=True)
         for heading in ("tested", *_SHOWN, "selectivity"):
             table.add_column(heading, justify="right", no_wrap=True)
@@ -236,4 +239,6 @@ def _print(tables: "Tables", out: Path) -> None:
                 cells = [f"{n:,}" for n in (row.n_supported, *found)]
                 table.add_row(row.arm, *cells, f"{row.selectivity_50:.2f}")
         console.print(table)
+    basis = ", ".join(f"{n:,} {name}" for name, n in tables.basis.items() if n)
+    console.print(f"on {basis}")
     console.print(f"written to {out}")
