@@ -20,6 +20,7 @@
     ├── TooManyCallsError                a client has as many calls open as it may
     ├── NotAuthenticatedError            no token came, or one that is not known
     ├── NotPermittedError                a token does not reach that far
+    ├── SwitchedOffError                 a server does not do that unless told to
     ├── NotReadyError                    loading, draining, or a store is away
     ├── CorruptArtefactError             an artefact is not what was published
     ├── CorruptInputError                a file is not what it claims to be
@@ -306,6 +307,20 @@ class NotPermittedError(RibolexError):
         self.token = token
         self.got = got
         self.expected = expected
+
+
+class SwitchedOffError(RibolexError):
+    """Raised when a server is asked for what it does only if it is told to.
+
+    Attributes:
+        what: What it does not do.
+        setting: What tells it to: "--steering".
+    """
+
+    def __init__(self, what: str, setting: str) -> None:
+        super().__init__(f"{what} is switched off on this server ({setting})")
+        self.what = what
+        self.setting = setting
 
 
 class NotReadyError(RibolexError):

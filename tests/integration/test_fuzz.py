@@ -144,6 +144,7 @@ def channel(
     # Its versions are activated and retired.
     registry = shutil.copytree(tiny_settings["registry"], data / "registry")
     changed = tiny_settings | {"registry": str(registry), "data": data / "data"}
+    changed["steering"] = True
     with serving(ServerSettings(**changed)) as address:
         options = (("grpc.max_receive_message_length", -1),)
         with grpc.insecure_channel(address, options) as channel:

@@ -94,6 +94,7 @@ from ribolex.client.records import (
     Timing,
     UpsertReport,
 )
+from ribolex.client.steering import Intervention, Steered, SteeredFeature
 from ribolex.client.variants import FeatureChange, VariantEffect, VariantScan
 
 __all__ = [
@@ -142,6 +143,7 @@ __all__ = [
     "Hit",
     "Hits",
     "IncompatibleDictionaryError",
+    "Intervention",
     "InvalidRequestError",
     "InvalidSequenceError",
     "ListedFeature",
@@ -165,6 +167,8 @@ __all__ = [
     "SharedFeature",
     "SparseCodes",
     "StaleWriteError",
+    "Steered",
+    "SteeredFeature",
     "StoredRna",
     "Stretch",
     "Suggestion",

@@ -57,6 +57,7 @@ class AsyncClient(AsyncConnection):
     encode = awaited(Client.encode)
     embed = awaited(Client.embed)
     scan = awaited(Client.scan)
+    steer = awaited(Client.steer)
     create_collection = awaited(Client.create_collection)
     get_collection = awaited(Client.get_collection)
     list_collections = awaited_pages(Client.list_collections)

@@ -1,7 +1,7 @@
 """The synchronous client: one method for each thing that a server does.
 
-The methods are where their service is: `encoder`, `scan`, `collection`, `search`,
-`compare`, `dictionary`. Here is that of gRPC's own health service.
+The methods are where their service is: `encoder`, `scan`, `steering`, `collection`,
+`search`, `compare`, `dictionary`. Here is that of gRPC's own health service.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from ribolex.client.dictionary import DictionaryCalls
 from ribolex.client.encoder import EncoderCalls
 from ribolex.client.scan import ScanCalls
 from ribolex.client.search import SearchCalls
+from ribolex.client.steering import SteeringCalls
 
 __all__ = ["DEFAULT_ADDRESS", "Client"]
 
@@ -26,6 +27,7 @@ _SERVING = 1
 class Client(
     EncoderCalls,
     ScanCalls,
+    SteeringCalls,
     CollectionCalls,
     SearchCalls,
     CompareCalls,

@@ -14,6 +14,7 @@ from ribolex.v1 import (
     dictionary_pb2_grpc,
     encoder_pb2,
     encoder_pb2_grpc,
+    steering_pb2,
     variants_pb2,
 )
 
@@ -25,5 +26,6 @@ __all__ = [
     "dictionary_pb2_grpc",
     "encoder_pb2",
     "encoder_pb2_grpc",
+    "steering_pb2",
     "variants_pb2",
 ]

@@ -24,40 +24,41 @@ _sym_db = _symbol_database.Default()
 
 from ribolex.v1 import codes_pb2 as ribolex_dot_v1_dot_codes__pb2
 from ribolex.v1 import dictionary_pb2 as ribolex_dot_v1_dot_dictionary__pb2
+from ribolex.v1 import steering_pb2 as ribolex_dot_v1_dot_steering__pb2
 from ribolex.v1 import variants_pb2 as ribolex_dot_v1_dot_variants__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18ribolex/v1/encoder.proto\x12\nribolex.v1\x1a\x16ribolex/v1/codes.proto\x1a\x1bribolex/v1/dictionary.proto\x1a\x19ribolex/v1/variants.proto\"\xcc\x01\n\rEncodeOptions\x12-\n\ndictionary\x18\x01 \x01(\x0b\x32\x19.ribolex.v1.DictionaryRef\x12!\n\x06levels\x18\x02 \x03(\x0e\x32\x11.ribolex.v1.Level\x12$\n\x07pooling\x18\x03 \x01(\x0e\x32\x13.ribolex.v1.Pooling\x12\t\n\x01k\x18\x04 \x01(\r\x12)\n\nvalue_type\x18\x05 \x01(\x0e\x32\x15.ribolex.v1.ValueType\x12\r\n\x05\x64\x65gap\x18\x06 \x01(\x08\"\\\n\rEncodeRequest\x12\x11\n\tsequences\x18\x01 \x03(\t\x12*\n\x07options\x18\x02 \x01(\x0b\x32\x19.ribolex.v1.EncodeOptions\x12\x0c\n\x04\x62ulk\x18\x03 \x01(\x08\"\x8e\x01\n\x0e\x45ncodeResponse\x12)\n\x07results\x18\x01 \x03(\x0b\x32\x18.ribolex.v1.EncodeResult\x12-\n\ndictionary\x18\x02 \x01(\x0b\x32\x19.ribolex.v1.DictionaryRef\x12\"\n\x06timing\x18\x03 \x01(\x0b\x32\x12.ribolex.v1.Timing\"u\n\x0c\x45ncodeResult\x12.\n\x07\x65ncoded\x18\x01 \x01(\x0b\x32\x1b.ribolex.v1.EncodedSequenceH\x00\x12*\n\trejection\x18\x02 \x01(\x0b\x32\x15.ribolex.v1.RejectionH\x00\x42\t\n\x07outcome\"\x9f\x01\n\x0f\x45ncodedSequence\x12\x15\n\rn_nucleotides\x18\x01 \x01(\r\x12+\n\x10nucleotide_codes\x18\x02 \x01(\x0b\x32\x11.ribolex.v1.Codes\x12(\n\rsequence_code\x18\x03 \x01(\x0b\x32\x11.ribolex.v1.Codes\x12\x0b\n\x03\x66vu\x18\x04 \x01(\x02\x12\x11\n\tfirst_row\x18\x05 \x01(\r\"y\n\x13\x45ncodeStreamRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12*\n\x07request\x18\x02 \x01(\x0b\x32\x19.ribolex.v1.EncodeRequest\x12\x10\n\x08\x61s_ready\x18\x03 \x01(\x08\x12\x10\n\x08in_parts\x18\x04 \x01(\x08\"z\n\x14\x45ncodeStreamResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12,\n\x08response\x18\x02 \x01(\x0b\x32\x1a.ribolex.v1.EncodeResponse\x12\r\n\x05index\x18\x03 \x01(\x04\x12\x11\n\tcontinues\x18\x04 \x01(\x08\"\xe1\x01\n\x0c\x45mbedRequest\x12\x11\n\tsequences\x18\x01 \x03(\t\x12\x0e\n\x06layers\x18\x02 \x03(\r\x12\x1e\n\x04hook\x18\x03 \x01(\x0e\x32\x10.ribolex.v1.Hook\x12 \n\x05level\x18\x04 \x01(\x0e\x32\x11.ribolex.v1.Level\x12$\n\x07pooling\x18\x05 \x01(\x0e\x32\x13.ribolex.v1.Pooling\x12)\n\nvalue_type\x18\x06 \x01(\x0e\x32\x15.ribolex.v1.ValueType\x12\r\n\x05\x64\x65gap\x18\x07 \x01(\x08\x12\x0c\n\x04\x62ulk\x18\x08 \x01(\x08\"\x86\x01\n\rEmbedResponse\x12\'\n\x06header\x18\x01 \x01(\x0b\x32\x17.ribolex.v1.EmbedHeader\x12(\n\x07results\x18\x02 \x03(\x0b\x32\x17.ribolex.v1.EmbedResult\x12\"\n\x06timing\x18\x03 \x01(\x0b\x32\x12.ribolex.v1.Timing\"\xeb\x01\n\x0b\x45mbedHeader\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x14\n\x0cmodel_digest\x18\x02 \x01(\t\x12\x0e\n\x06layers\x18\x03 \x03(\r\x12\x1e\n\x04hook\x18\x04 \x01(\x0e\x32\x10.ribolex.v1.Hook\x12 \n\x05level\x18\x05 \x01(\x0e\x32\x11.ribolex.v1.Level\x12$\n\x07pooling\x18\x06 \x01(\x0e\x32\x13.ribolex.v1.Pooling\x12\x0f\n\x07\x64_model\x18\x07 \x01(\r\x12)\n\nvalue_type\x18\x08 \x01(\x0e\x32\x15.ribolex.v1.ValueType\"\x85\x01\n\x0b\x45mbedResult\x12\r\n\x05index\x18\x01 \x01(\r\x12\x30\n\x08\x65mbedded\x18\x02 \x01(\x0b\x32\x1c.ribolex.v1.EmbeddedSequenceH\x00\x12*\n\trejection\x18\x03 \x01(\x0b\x32\x15.ribolex.v1.RejectionH\x00\x42\t\n\x07outcome\"L\n\x10\x45mbeddedSequence\x12\x15\n\rn_nucleotides\x18\x01 \x01(\r\x12\x11\n\tfirst_row\x18\x02 \x01(\r\x12\x0e\n\x06values\x18\x03 \x01(\x0c\x32\xbd\x02\n\x0e\x45ncoderService\x12?\n\x06\x45ncode\x12\x19.ribolex.v1.EncodeRequest\x1a\x1a.ribolex.v1.EncodeResponse\x12U\n\x0c\x45ncodeStream\x12\x1f.ribolex.v1.EncodeStreamRequest\x1a .ribolex.v1.EncodeStreamResponse(\x01\x30\x01\x12>\n\x05\x45mbed\x12\x18.ribolex.v1.EmbedRequest\x1a\x19.ribolex.v1.EmbedResponse0\x01\x12S\n\x0cScanVariants\x12\x1f.ribolex.v1.ScanVariantsRequest\x1a .ribolex.v1.ScanVariantsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18ribolex/v1/encoder.proto\x12\nribolex.v1\x1a\x16ribolex/v1/codes.proto\x1a\x1bribolex/v1/dictionary.proto\x1a\x19ribolex/v1/steering.proto\x1a\x19ribolex/v1/variants.proto\"\xcc\x01\n\rEncodeOptions\x12-\n\ndictionary\x18\x01 \x01(\x0b\x32\x19.ribolex.v1.DictionaryRef\x12!\n\x06levels\x18\x02 \x03(\x0e\x32\x11.ribolex.v1.Level\x12$\n\x07pooling\x18\x03 \x01(\x0e\x32\x13.ribolex.v1.Pooling\x12\t\n\x01k\x18\x04 \x01(\r\x12)\n\nvalue_type\x18\x05 \x01(\x0e\x32\x15.ribolex.v1.ValueType\x12\r\n\x05\x64\x65gap\x18\x06 \x01(\x08\"\\\n\rEncodeRequest\x12\x11\n\tsequences\x18\x01 \x03(\t\x12*\n\x07options\x18\x02 \x01(\x0b\x32\x19.ribolex.v1.EncodeOptions\x12\x0c\n\x04\x62ulk\x18\x03 \x01(\x08\"\x8e\x01\n\x0e\x45ncodeResponse\x12)\n\x07results\x18\x01 \x03(\x0b\x32\x18.ribolex.v1.EncodeResult\x12-\n\ndictionary\x18\x02 \x01(\x0b\x32\x19.ribolex.v1.DictionaryRef\x12\"\n\x06timing\x18\x03 \x01(\x0b\x32\x12.ribolex.v1.Timing\"u\n\x0c\x45ncodeResult\x12.\n\x07\x65ncoded\x18\x01 \x01(\x0b\x32\x1b.ribolex.v1.EncodedSequenceH\x00\x12*\n\trejection\x18\x02 \x01(\x0b\x32\x15.ribolex.v1.RejectionH\x00\x42\t\n\x07outcome\"\x9f\x01\n\x0f\x45ncodedSequence\x12\x15\n\rn_nucleotides\x18\x01 \x01(\r\x12+\n\x10nucleotide_codes\x18\x02 \x01(\x0b\x32\x11.ribolex.v1.Codes\x12(\n\rsequence_code\x18\x03 \x01(\x0b\x32\x11.ribolex.v1.Codes\x12\x0b\n\x03\x66vu\x18\x04 \x01(\x02\x12\x11\n\tfirst_row\x18\x05 \x01(\r\"y\n\x13\x45ncodeStreamRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12*\n\x07request\x18\x02 \x01(\x0b\x32\x19.ribolex.v1.EncodeRequest\x12\x10\n\x08\x61s_ready\x18\x03 \x01(\x08\x12\x10\n\x08in_parts\x18\x04 \x01(\x08\"z\n\x14\x45ncodeStreamResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12,\n\x08response\x18\x02 \x01(\x0b\x32\x1a.ribolex.v1.EncodeResponse\x12\r\n\x05index\x18\x03 \x01(\x04\x12\x11\n\tcontinues\x18\x04 \x01(\x08\"\xe1\x01\n\x0c\x45mbedRequest\x12\x11\n\tsequences\x18\x01 \x03(\t\x12\x0e\n\x06layers\x18\x02 \x03(\r\x12\x1e\n\x04hook\x18\x03 \x01(\x0e\x32\x10.ribolex.v1.Hook\x12 \n\x05level\x18\x04 \x01(\x0e\x32\x11.ribolex.v1.Level\x12$\n\x07pooling\x18\x05 \x01(\x0e\x32\x13.ribolex.v1.Pooling\x12)\n\nvalue_type\x18\x06 \x01(\x0e\x32\x15.ribolex.v1.ValueType\x12\r\n\x05\x64\x65gap\x18\x07 \x01(\x08\x12\x0c\n\x04\x62ulk\x18\x08 \x01(\x08\"\x86\x01\n\rEmbedResponse\x12\'\n\x06header\x18\x01 \x01(\x0b\x32\x17.ribolex.v1.EmbedHeader\x12(\n\x07results\x18\x02 \x03(\x0b\x32\x17.ribolex.v1.EmbedResult\x12\"\n\x06timing\x18\x03 \x01(\x0b\x32\x12.ribolex.v1.Timing\"\xeb\x01\n\x0b\x45mbedHeader\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x14\n\x0cmodel_digest\x18\x02 \x01(\t\x12\x0e\n\x06layers\x18\x03 \x03(\r\x12\x1e\n\x04hook\x18\x04 \x01(\x0e\x32\x10.ribolex.v1.Hook\x12 \n\x05level\x18\x05 \x01(\x0e\x32\x11.ribolex.v1.Level\x12$\n\x07pooling\x18\x06 \x01(\x0e\x32\x13.ribolex.v1.Pooling\x12\x0f\n\x07\x64_model\x18\x07 \x01(\r\x12)\n\nvalue_type\x18\x08 \x01(\x0e\x32\x15.ribolex.v1.ValueType\"\x85\x01\n\x0b\x45mbedResult\x12\r\n\x05index\x18\x01 \x01(\r\x12\x30\n\x08\x65mbedded\x18\x02 \x01(\x0b\x32\x1c.ribolex.v1.EmbeddedSequenceH\x00\x12*\n\trejection\x18\x03 \x01(\x0b\x32\x15.ribolex.v1.RejectionH\x00\x42\t\n\x07outcome\"L\n\x10\x45mbeddedSequence\x12\x15\n\rn_nucleotides\x18\x01 \x01(\r\x12\x11\n\tfirst_row\x18\x02 \x01(\r\x12\x0e\n\x06values\x18\x03 \x01(\x0c\x32\xfb\x02\n\x0e\x45ncoderService\x12?\n\x06\x45ncode\x12\x19.ribolex.v1.EncodeRequest\x1a\x1a.ribolex.v1.EncodeResponse\x12U\n\x0c\x45ncodeStream\x12\x1f.ribolex.v1.EncodeStreamRequest\x1a .ribolex.v1.EncodeStreamResponse(\x01\x30\x01\x12>\n\x05\x45mbed\x12\x18.ribolex.v1.EmbedRequest\x1a\x19.ribolex.v1.EmbedResponse0\x01\x12S\n\x0cScanVariants\x12\x1f.ribolex.v1.ScanVariantsRequest\x1a .ribolex.v1.ScanVariantsResponse0\x01\x12<\n\x05Steer\x12\x18.ribolex.v1.SteerRequest\x1a\x19.ribolex.v1.SteerResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ribolex.v1.encoder_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ENCODEOPTIONS']._serialized_start=121
-  _globals['_ENCODEOPTIONS']._serialized_end=325
-  _globals['_ENCODEREQUEST']._serialized_start=327
-  _globals['_ENCODEREQUEST']._serialized_end=419
-  _globals['_ENCODERESPONSE']._serialized_start=422
-  _globals['_ENCODERESPONSE']._serialized_end=564
-  _globals['_ENCODERESULT']._serialized_start=566
-  _globals['_ENCODERESULT']._serialized_end=683
-  _globals['_ENCODEDSEQUENCE']._serialized_start=686
-  _globals['_ENCODEDSEQUENCE']._serialized_end=845
-  _globals['_ENCODESTREAMREQUEST']._serialized_start=847
-  _globals['_ENCODESTREAMREQUEST']._serialized_end=968
-  _globals['_ENCODESTREAMRESPONSE']._serialized_start=970
-  _globals['_ENCODESTREAMRESPONSE']._serialized_end=1092
-  _globals['_EMBEDREQUEST']._serialized_start=1095
-  _globals['_EMBEDREQUEST']._serialized_end=1320
-  _globals['_EMBEDRESPONSE']._serialized_start=1323
-  _globals['_EMBEDRESPONSE']._serialized_end=1457
-  _globals['_EMBEDHEADER']._serialized_start=1460
-  _globals['_EMBEDHEADER']._serialized_end=1695
-  _globals['_EMBEDRESULT']._serialized_start=1698
-  _globals['_EMBEDRESULT']._serialized_end=1831
-  _globals['_EMBEDDEDSEQUENCE']._serialized_start=1833
-  _globals['_EMBEDDEDSEQUENCE']._serialized_end=1909
-  _globals['_ENCODERSERVICE']._serialized_start=1912
-  _globals['_ENCODERSERVICE']._serialized_end=2229
+  _globals['_ENCODEOPTIONS']._serialized_start=148
+  _globals['_ENCODEOPTIONS']._serialized_end=352
+  _globals['_ENCODEREQUEST']._serialized_start=354
+  _globals['_ENCODEREQUEST']._serialized_end=446
+  _globals['_ENCODERESPONSE']._serialized_start=449
+  _globals['_ENCODERESPONSE']._serialized_end=591
+  _globals['_ENCODERESULT']._serialized_start=593
+  _globals['_ENCODERESULT']._serialized_end=710
+  _globals['_ENCODEDSEQUENCE']._serialized_start=713
+  _globals['_ENCODEDSEQUENCE']._serialized_end=872
+  _globals['_ENCODESTREAMREQUEST']._serialized_start=874
+  _globals['_ENCODESTREAMREQUEST']._serialized_end=995
+  _globals['_ENCODESTREAMRESPONSE']._serialized_start=997
+  _globals['_ENCODESTREAMRESPONSE']._serialized_end=1119
+  _globals['_EMBEDREQUEST']._serialized_start=1122
+  _globals['_EMBEDREQUEST']._serialized_end=1347
+  _globals['_EMBEDRESPONSE']._serialized_start=1350
+  _globals['_EMBEDRESPONSE']._serialized_end=1484
+  _globals['_EMBEDHEADER']._serialized_start=1487
+  _globals['_EMBEDHEADER']._serialized_end=1722
+  _globals['_EMBEDRESULT']._serialized_start=1725
+  _globals['_EMBEDRESULT']._serialized_end=1858
+  _globals['_EMBEDDEDSEQUENCE']._serialized_start=1860
+  _globals['_EMBEDDEDSEQUENCE']._serialized_end=1936
+  _globals['_ENCODERSERVICE']._serialized_start=1939
+  _globals['_ENCODERSERVICE']._serialized_end=2318
 # @@protoc_insertion_point(module_scope)

@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from ribolex.v1 import encoder_pb2 as ribolex_dot_v1_dot_encoder__pb2
+from ribolex.v1 import steering_pb2 as ribolex_dot_v1_dot_steering__pb2
 from ribolex.v1 import variants_pb2 as ribolex_dot_v1_dot_variants__pb2
 
 GRPC_GENERATED_VERSION = '1.72.1'
@@ -72,6 +73,11 @@ class EncoderServiceStub(object):
                 request_serializer=ribolex_dot_v1_dot_variants__pb2.ScanVariantsRequest.SerializeToString,
                 response_deserializer=ribolex_dot_v1_dot_variants__pb2.ScanVariantsResponse.FromString,
                 _registered_method=True)
+        self.Steer = channel.unary_unary(
+                '/ribolex.v1.EncoderService/Steer',
+                request_serializer=ribolex_dot_v1_dot_steering__pb2.SteerRequest.SerializeToString,
+                response_deserializer=ribolex_dot_v1_dot_steering__pb2.SteerResponse.FromString,
+                _registered_method=True)
 
 
 class EncoderServiceServicer(object):
@@ -136,6 +142,16 @@ class EncoderServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Steer(self, request, context):
+        """Makes features fire otherwise and says what the language model then expects. For
+        research: needs the scope of admins, and PERMISSION_DENIED unless the server is
+        configured for it. Queues with streams and uploads. NOT_FOUND if the dictionary has
+        no such feature.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EncoderServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -158,6 +174,11 @@ def add_EncoderServiceServicer_to_server(servicer, server):
                     servicer.ScanVariants,
                     request_deserializer=ribolex_dot_v1_dot_variants__pb2.ScanVariantsRequest.FromString,
                     response_serializer=ribolex_dot_v1_dot_variants__pb2.ScanVariantsResponse.SerializeToString,
+            ),
+            'Steer': grpc.unary_unary_rpc_method_handler(
+                    servicer.Steer,
+                    request_deserializer=ribolex_dot_v1_dot_steering__pb2.SteerRequest.FromString,
+                    response_serializer=ribolex_dot_v1_dot_steering__pb2.SteerResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -285,6 +306,33 @@ class EncoderService(object):
             '/ribolex.v1.EncoderService/ScanVariants',
             ribolex_dot_v1_dot_variants__pb2.ScanVariantsRequest.SerializeToString,
             ribolex_dot_v1_dot_variants__pb2.ScanVariantsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Steer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ribolex.v1.EncoderService/Steer',
+            ribolex_dot_v1_dot_steering__pb2.SteerRequest.SerializeToString,
+            ribolex_dot_v1_dot_steering__pb2.SteerResponse.FromString,
             options,
             channel_credentials,
             insecure,

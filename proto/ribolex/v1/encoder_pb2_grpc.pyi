@@ -6,6 +6,7 @@ Sequences in, codes or activations out."""
 from collections import abc as _abc
 from grpc import aio as _aio
 from ribolex.v1 import encoder_pb2 as _encoder_pb2
+from ribolex.v1 import steering_pb2 as _steering_pb2
 from ribolex.v1 import variants_pb2 as _variants_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -76,6 +77,12 @@ class EncoderServiceStub:
     would cost more tokens than the server allows (8388608 unless configured) is
     INVALID_ARGUMENT.
     """
+    Steer: _grpc.UnaryUnaryMultiCallable[_steering_pb2.SteerRequest, _steering_pb2.SteerResponse]
+    """Makes features fire otherwise and says what the language model then expects. For
+    research: needs the scope of admins, and PERMISSION_DENIED unless the server is
+    configured for it. Queues with streams and uploads. NOT_FOUND if the dictionary has
+    no such feature.
+    """
 
 @_typing.type_check_only
 class EncoderServiceAsyncStub(EncoderServiceStub):
@@ -123,6 +130,12 @@ class EncoderServiceAsyncStub(EncoderServiceStub):
     Queues with streams and uploads, and is computed as answers are taken. A scan that
     would cost more tokens than the server allows (8388608 unless configured) is
     INVALID_ARGUMENT.
+    """
+    Steer: _aio.UnaryUnaryMultiCallable[_steering_pb2.SteerRequest, _steering_pb2.SteerResponse]  # type: ignore[assignment]
+    """Makes features fire otherwise and says what the language model then expects. For
+    research: needs the scope of admins, and PERMISSION_DENIED unless the server is
+    configured for it. Queues with streams and uploads. NOT_FOUND if the dictionary has
+    no such feature.
     """
 
 class EncoderServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -192,6 +205,18 @@ class EncoderServiceServicer(metaclass=_abc_1.ABCMeta):
         Queues with streams and uploads, and is computed as answers are taken. A scan that
         would cost more tokens than the server allows (8388608 unless configured) is
         INVALID_ARGUMENT.
+        """
+
+    @_abc_1.abstractmethod
+    def Steer(
+        self,
+        request: _steering_pb2.SteerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_steering_pb2.SteerResponse, _abc.Awaitable[_steering_pb2.SteerResponse]]:
+        """Makes features fire otherwise and says what the language model then expects. For
+        research: needs the scope of admins, and PERMISSION_DENIED unless the server is
+        configured for it. Queues with streams and uploads. NOT_FOUND if the dictionary has
+        no such feature.
         """
 
 def add_EncoderServiceServicer_to_server(servicer: EncoderServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -17,6 +17,7 @@ METHOD_SCOPES: Mapping[str, Scope] = {
     "/ribolex.v1.EncoderService/EncodeStream": "read",
     "/ribolex.v1.EncoderService/Embed": "read",
     "/ribolex.v1.EncoderService/ScanVariants": "read",
+    "/ribolex.v1.EncoderService/Steer": "admin",
     "/ribolex.v1.CollectionService/CreateCollection": "write",
     "/ribolex.v1.CollectionService/GetCollection": "read",
     "/ribolex.v1.CollectionService/ListCollections": "read",

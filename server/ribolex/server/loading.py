@@ -185,6 +185,7 @@ async def load_backend(
         settings.max_sequences,
         settings.max_message_mib << 20,
         settings.max_scan_tokens,
+        settings.steering,
         Room(settings.max_embedding_mib << 20),
         metrics,
         Swaps(dictionaries, metrics),

@@ -151,6 +151,11 @@ class ServerSettings(BaseSettings):
     one CompareGroups; past it a call fails with INVALID_ARGUMENT. All substitutions of
     1,000 nucleotides take 4 million."""
 
+    steering: bool = False
+    """Let admins make features fire otherwise in the model (Steer), for research;
+    without it such a call fails with PERMISSION_DENIED. Answers to others stay as they
+    are."""
+
     batch_tokens: int = Field(default=2048, ge=1)
     """Tokens that the model works on at once. More keeps a GPU busier, gains nothing
     on a CPU, and makes every other caller wait longer. Less for a while when memory

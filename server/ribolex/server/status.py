@@ -48,6 +48,7 @@ STATUS: dict[type[errors.RibolexError], grpc.StatusCode] = {
     errors.TooManyCallsError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.NotAuthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
     errors.NotPermittedError: grpc.StatusCode.PERMISSION_DENIED,
+    errors.SwitchedOffError: grpc.StatusCode.PERMISSION_DENIED,
     errors.NotReadyError: grpc.StatusCode.UNAVAILABLE,
     errors.CorruptArtefactError: grpc.StatusCode.DATA_LOSS,
     errors.DownloadError: grpc.StatusCode.UNAVAILABLE,

@@ -55,6 +55,10 @@ EXAMPLES: list[tuple[errors.RibolexError, str]] = [
     ),
     (errors.NotAuthenticatedError("none came"), "authorization: none came"),
     (
+        errors.SwitchedOffError("steering", "--steering"),
+        "steering is switched off on this server (--steering)",
+    ),
+    (
         errors.NotPermittedError("/a.B/C", "ann", got="read", expected="write"),
         "/a.B/C: token 'ann' has scope 'read', expected 'write'",
     ),

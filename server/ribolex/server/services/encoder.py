@@ -27,8 +27,9 @@ from ribolex.server.engine.plan import Lane
 from ribolex.server.services.gate import Backend, Gate, deadline_of
 from ribolex.server.services.outcomes import count_answer
 from ribolex.server.services.scan import scan_variants
+from ribolex.server.services.steer import steer
 from ribolex.server.services.streaming import in_order, until_drained
-from ribolex.v1 import encoder_pb2, encoder_pb2_grpc, variants_pb2
+from ribolex.v1 import encoder_pb2, encoder_pb2_grpc, steering_pb2, variants_pb2
 
 _IN_FLIGHT = 8
 """Requests of one stream at work: enough to fill the next batch during this one."""
@@ -128,6 +129,15 @@ class EncoderService(encoder_pb2_grpc.EncoderServiceServicer):
         async with aclosing(answers):
             async for response in answers:
                 yield response
+
+    async def Steer(  # noqa: N802
+        self,
+        request: steering_pb2.SteerRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> steering_pb2.SteerResponse:
+        """Makes features fire otherwise and says what the model then expects."""
+        deadline_s = deadline_of(context.time_remaining())
+        return await steer(self._gate.enter(), request, deadline_s)
 
     async def _prepare(
         self,

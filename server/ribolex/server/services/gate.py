@@ -28,7 +28,9 @@ class Backend:
     """In one request."""
     max_message_bytes: int
     max_scan_tokens: int
-    """That the model may be asked to read for one scan of variants."""
+    """That the model may be asked to read for one scan, comparison or steering."""
+    is_steerable: bool
+    """Whether admins may make features fire otherwise."""
     room: Room
     """For answers in parts on their way out."""
     metrics: Metrics
