@@ -85,7 +85,7 @@ def random_alignment(seed: int) -> AlignmentModel:
         letters,
         6.0,
         1.0,
-        np.ones(N_FEATURES, np.float32),
+        random.normal(0, 0.4, (4, 31, 8)).astype(np.float16).astype(np.float32),
         ExtremeValue(0.5, 8.0, 1.0, 1.0),
     )
 

@@ -2,8 +2,10 @@
 
 Each feature has a vector, and a nucleotide's vector is that of the features that fire
 in it, so that features which stand for the same thing match though their ids differ.
-Because vectors add up, so do the shares of features in a score. Knows nothing of how
-this was learned, or of how alignments are computed.
+Because vectors add up, so do the shares of features in a score. For a quick look at
+very many RNAs a nucleotide's letter and vector are told by one of N_STATES states, as
+Foldseek tells a residue's surroundings by one of 20 (van Kempen et al. 2024). Knows
+nothing of how this was learned, or of how alignments are computed.
 """
 
 import json
@@ -12,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
@@ -20,8 +22,18 @@ from ribolex.dictionary.codes import Codes
 from ribolex.errors import CorruptArtefactError, InvalidRequestError
 from ribolex.rna.extreme_value import ExtremeValue
 
-_SHAPES = {"embedding": 2, "votes": 1, "letters": 2, "numbers": 1}
+_SHAPES = {"embedding": 2, "centroids": 3, "letters": 2, "numbers": 1}
 _N_LETTERS = 5
+
+N_CLUSTERS = 31
+"""Of the vectors of each letter: with one state for unknown letters and one for no
+nucleotide at all, states fit in a table of 128."""
+
+N_STATES = 4 * N_CLUSTERS + 1
+"""States of nucleotides; the last is that of unknown letters."""
+
+LETTERS_OF_STATES = np.minimum(np.arange(N_STATES) // N_CLUSTERS, 4).astype(np.uint8)
+"""0 to 3 for A, C, G, U; 4 for others."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,8 +53,8 @@ class AlignmentModel:
     """Query letter by target letter: A, C, G, U, any other."""
     gap_open: float
     gap_extend: float
-    votes: Float32[np.ndarray, " n_features"]
-    """>= 0: what a shared feature counts where diagonals are voted for."""
+    centroids: Float32[np.ndarray, "4 31 width"]
+    """What vectors of nucleotides of each letter lie around."""
     statistics: ExtremeValue
     """Of the scores of unrelated RNAs."""
 
@@ -77,6 +89,39 @@ class AlignmentModel:
         of_entries = codes.values * np.repeat(scales, np.diff(codes.indptr))
         return of_entries
 
+    def states(
+        self,
+        letters: UInt8[np.ndarray, " nucleotide"],
+        vectors: Float32[np.ndarray, "nucleotide width"],
+    ) -> UInt8[np.ndarray, " nucleotide"]:
+        """Returns the state of each nucleotide: its letter's centroid that is nearest.
+
+        Args:
+            letters: 0 to 3 for A, C, G, U; 4 for others.
+            vectors: as `vectors` gives them.
+        """
+        out = np.full(len(letters), N_STATES - 1, np.uint8)
+        for letter, centroids in enumerate(self.centroids):
+            own = np.flatnonzero(letters == letter)
+            # |v - c|² less |v|², which is the same for all.
+            far = (centroids**2).sum(axis=1) - 2 * (vectors[own] @ centroids.T)
+            out[own] = letter * N_CLUSTERS + far.argmin(axis=1)
+        return out
+
+    def state_scores(
+        self,
+        letters: UInt8[np.ndarray, " nucleotide"],
+        vectors: Float32[np.ndarray, "nucleotide width"],
+    ) -> Float32[np.ndarray, "nucleotide 125"]:
+        """Returns what nucleotides of a query get for a pair with each state.
+
+        That is what a pair with the state's letter and centroid is worth.
+        """
+        found: Float32[np.ndarray, "nucleotide 125"]
+        found = self.letters[letters][:, LETTERS_OF_STATES]
+        found[:, :-1] += vectors @ self.centroids.reshape(-1, self.width).T
+        return found
+
     def _sums(self, codes: Codes) -> Float32[np.ndarray, "nucleotide width"]:
         if codes.n_features != self.n_features:
             raise InvalidRequestError(
@@ -107,7 +152,7 @@ class AlignmentModel:
         tensors = {
             # Half precision is what was measured, and a quarter of a megabyte less.
             "embedding": self.embedding.astype(np.float16),
-            "votes": self.votes,
+            "centroids": self.centroids.astype(np.float16),
             "letters": self.letters,
             "numbers": np.array(
                 [self.similarity, self.gap_open, self.gap_extend], np.float64
@@ -137,9 +182,10 @@ class AlignmentModel:
         embedding, letters = tensors["embedding"], tensors["letters"]
         if letters.shape != (_N_LETTERS,) * 2 or len(tensors["numbers"]) != 3:
             raise CorruptArtefactError(where, "has tables of the wrong size")
-        if len(tensors["votes"]) != len(embedding):
+        expected = (4, N_CLUSTERS, embedding.shape[1])
+        if tensors["centroids"].shape != expected:
             raise CorruptArtefactError(
-                where, f"{len(tensors['votes'])} votes, expected {len(embedding)}"
+                where, f"centroids {tensors['centroids'].shape}, expected {expected}"
             )
         similarity, gap_open, gap_extend = map(float, tensors["numbers"])
         if similarity < 0 or min(gap_open, gap_extend) <= 0:
@@ -152,7 +198,7 @@ class AlignmentModel:
             letters.astype(np.float32),
             gap_open,
             gap_extend,
-            tensors["votes"].astype(np.float32),
+            tensors["centroids"].astype(np.float32),
             statistics,
         )
 

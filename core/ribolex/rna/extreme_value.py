@@ -65,17 +65,29 @@ class ExtremeValue:
 
         Exact for any score: nothing under- or overflows.
         """
+        z = self.standardise(score, m, n)
+        # P = 1 - exp(-exp(-z)); beyond 30 that is exp(-z) to the last digit.
+        rare = np.exp(-np.clip(z, -30.0, 30.0))
+        inner = np.log(-np.expm1(-rare))
+        out: Float[np.ndarray, "*any"] = np.where(z > 30, -z, inner)
+        return out
+
+    def standardise(
+        self,
+        score: Float[np.ndarray, "*any"] | float,
+        m: Int[np.ndarray, "*any"] | int,
+        n: Int[np.ndarray, "*any"] | int,
+    ) -> Float[np.ndarray, "*any"]:
+        """Returns z of P = 1 - exp(-exp(-z)), which is linear in `score`."""
         m, n = (np.maximum(np.asarray(x, np.float64), 1) for x in (m, n))
         used_m, used_n = np.minimum(m, _LONGEST[0]), np.minimum(n, _LONGEST[1])
         tries = np.log(m / used_m) + np.log(n / used_n)
         features, spread = _features(used_m, used_n, self.growth)
         weights = self.location, self.query_slope, self.target_slope, self.overlap_slope
         excess = np.asarray(score, np.float64) - features @ np.array(weights)
-        z = self.rate * (excess / spread - self.mode) - tries
-        # P = 1 - exp(-exp(-z)); beyond 30 that is exp(-z) to the last digit.
-        rare = np.exp(-np.clip(z, -30.0, 30.0))
-        inner = np.log(-np.expm1(-rare))
-        out: Float[np.ndarray, "*any"] = np.where(z > 30, -z, inner)
+        out: Float[np.ndarray, "*any"] = (
+            self.rate * (excess / spread - self.mode) - tries
+        )
         return out
 
     def p_value(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
 from ribolex.dictionary import AlignmentModel, Codes
+from ribolex.dictionary.alignment import LETTERS_OF_STATES, N_STATES
 from ribolex.errors import CorruptArtefactError, InvalidRequestError
 from ribolex.rna.extreme_value import ExtremeValue
 
@@ -26,7 +27,7 @@ def model(seed: int = 0) -> AlignmentModel:
         random.standard_normal((5, 5)).astype(np.float32),
         2.5,
         0.5,
-        random.random(N_FEATURES, np.float32),
+        random.standard_normal((4, 31, WIDTH)).astype(np.float16).astype("f4"),
         ExtremeValue(0.7, 3.0, 1.0, 1.2),
     )
 
@@ -65,10 +66,28 @@ def test_a_pair_gets_similarity_times_the_cosine(rows: list[list[int]]) -> None:
         assert length == pytest.approx(1.5 if row else 0.0, rel=1e-4)
 
 
+def test_a_state_is_the_nearest_centroid_of_the_letter() -> None:
+    found = model()
+    letters = np.arange(25, dtype=np.uint8) % 5
+    vectors = np.random.default_rng(1).standard_normal((25, WIDTH)).astype(np.float32)
+    states = found.states(letters, vectors)
+    scores = found.state_scores(letters, vectors)
+    for letter, vector, state in zip(letters, vectors, states, strict=True):
+        assert LETTERS_OF_STATES[state] == letter
+        if letter < 4:
+            far = np.linalg.norm(found.centroids[letter] - vector, axis=1)
+            assert state - 31 * letter == far.argmin()
+    for i, state in ((0, 0), (7, 100), (13, 40)):
+        centroid = found.centroids[state // 31, state % 31]
+        expected = found.letters[letters[i], state // 31] + vectors[i] @ centroid
+        assert scores[i, state] == pytest.approx(expected, rel=1e-5)
+    assert (scores[:, N_STATES - 1] == found.letters[letters, 4]).all()
+
+
 def test_a_file_gives_back_what_was_written() -> None:
     wrote = model()
     read = AlignmentModel.from_bytes(wrote.to_bytes(), WHERE)
-    for name in ("embedding", "letters", "votes"):
+    for name in ("embedding", "letters", "centroids"):
         np.testing.assert_array_equal(getattr(read, name), getattr(wrote, name))
     assert read.statistics == wrote.statistics
     assert (read.similarity, read.gap_open, read.gap_extend) == (1.5, 2.5, 0.5)
@@ -84,7 +103,7 @@ def test_codes_of_another_dictionary_are_refused() -> None:
 @pytest.mark.parametrize(
     ("tensor", "content"),
     [
-        ("votes", np.zeros(3, np.float32)),
+        ("centroids", np.zeros((4, 31, 5), np.float16)),
         ("letters", np.zeros((4, 4), np.float32)),
         ("letters", np.full((5, 5), np.nan, np.float32)),
         ("numbers", np.array([1.0, 0.0, 0.5])),

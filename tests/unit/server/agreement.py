@@ -52,16 +52,16 @@ def _expected(collection: Collection) -> Content:
     found: Content = Counter()
     for rna_id, sequence, codes in records.nucleotide_codes(changes):
         letters = np.array(["ACGU".find(x) % 5 for x in sequence], np.uint8)
-        rna = Lettered(
-            rna_id, changes[rna_id], letters, codes, relatives._model.vectors(codes)
-        )
-        for piece in pieces_of(rna, relatives.index.layout):
-            assert len(piece.letters) <= SLOTS
+        vectors = relatives._model.vectors(codes)
+        states = relatives._model.states(letters, vectors)
+        rna = Lettered(rna_id, changes[rna_id], states, vectors)
+        for piece in pieces_of(rna):
+            assert len(piece.states) <= SLOTS
             found[
                 rna_id,
                 int(piece.changes[0]),
                 int(piece.starts[0]),
-                piece.letters.tobytes(),
+                piece.states.tobytes(),
                 piece.vectors.tobytes(),
             ] += 1
     return found
@@ -71,14 +71,15 @@ def _content(index: PositionalIndex) -> Content:
     """What a search of the positional index sees."""
     seen = index.snapshot()
     found: Content = Counter()
-    for block in seen.blocks:
-        for place in np.flatnonzero(seen.is_alive(block)):
+    alive = np.split(seen.alive(), seen.pieces.firsts[1:-1])
+    for block, of_block in zip(seen.blocks, alive, strict=False):
+        for place in np.flatnonzero(of_block):
             slots = slice(block.piece_slots[place], block.piece_slots[place + 1])
             found[
                 int(block.rna_ids[place]),
                 int(block.changes[place]),
                 int(block.starts[place]),
-                block.letters[slots].tobytes(),
+                block.states[slots].tobytes(),
                 block.vectors[slots].tobytes(),
             ] += 1
     return found

@@ -21,7 +21,7 @@ def model_of(embedding: np.ndarray, letters: np.ndarray) -> AlignmentModel:
         letters.astype(np.float32),
         2.0,
         0.5,
-        np.ones(len(embedding), np.float32),
+        np.zeros((4, 31, embedding.shape[1]), np.float32),
         ExtremeValue(1.0, 0.0, 1.0, 1.0),
     )
 

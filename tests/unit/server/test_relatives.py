@@ -7,14 +7,11 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from tests.unit.server.test_positions import N_FEATURES, cut_out, lettered
+from tests.unit.server.test_positions import Drawn, cut_out, lettered, make_model
 from tests.unit.server.test_recall_sample import settle
 
 from ribolex.dictionary import AlignmentModel, Codes
-from ribolex.rna.extreme_value import ExtremeValue
-from ribolex.rna.local_alignment import NucleotideArrays
 from ribolex.rna.traceback import trace
-from ribolex.server.index.position_blocks import Lettered
 from ribolex.server.index.recall_sample import RecallSample
 from ribolex.server.index.relatives import RelativesSearch, Sought
 
@@ -23,18 +20,7 @@ pytestmark = pytest.mark.timeout(300)  # the first calls compile
 
 @pytest.fixture(scope="module")
 def model() -> AlignmentModel:
-    random = np.random.default_rng(5)
-    letters = np.full((5, 5), -0.9, np.float32)
-    letters[range(4), range(4)] = 1
-    return AlignmentModel(
-        embedding=random.normal(size=(N_FEATURES, 6)).astype(np.float32),
-        similarity=1.0,
-        letters=letters,
-        gap_open=2.4,
-        gap_extend=0.45,
-        votes=np.linspace(0, 2, N_FEATURES, dtype=np.float32),
-        statistics=ExtremeValue(1.0, 1.0, 1.0, 1.0),
-    )
+    return make_model(6)
 
 
 @pytest.fixture
@@ -43,27 +29,22 @@ def relatives(model: AlignmentModel) -> Iterator[RelativesSearch]:
         yield relatives
 
 
-def put(relatives: RelativesSearch, *rnas: Lettered) -> None:
+def put(relatives: RelativesSearch, *rnas: Drawn) -> None:
     for rna in rnas:
         sequence = "".join("ACGUN"[letter] for letter in rna.letters)
         relatives.put(rna.rna_id, rna.change, sequence, rna.codes)
 
 
-def sought(rna: Lettered, excluded: int | None = None) -> Sought:
+def sought(rna: Drawn, excluded: int | None = None) -> Sought:
     return Sought(rna.letters, rna.codes, excluded)
 
 
-def joined(*rnas: Lettered) -> Lettered:
+def joined(*rnas: Drawn) -> Drawn:
     """One RNA of all of them."""
     return rnas[0]._replace(
         letters=np.concatenate([rna.letters for rna in rnas]),
         codes=Codes.concatenate([rna.codes for rna in rnas]),
     )
-
-
-def arrays(model: AlignmentModel, rna: Lettered) -> NucleotideArrays:
-    bounds = np.array([0, len(rna.letters)])
-    return NucleotideArrays(rna.letters, bounds, model.vectors(rna.codes))
 
 
 def test_exhaustive_finds_what_aligning_each_by_hand_finds(
@@ -75,8 +56,7 @@ def test_exhaustive_finds_what_aligning_each_by_hand_finds(
     query = rnas[5]
     hits = relatives.search(sought(query), limit=100, exhaustive=True)
     by_hand = {
-        rna.rna_id: trace(arrays(model, query), arrays(model, rna), model)
-        for rna in rnas
+        rna.rna_id: trace(query.arrays(model), rna.arrays(model), model) for rna in rnas
     }
     assert {hit.rna_id for hit in hits} == set(by_hand)
     for hit in hits:
@@ -245,7 +225,8 @@ def test_a_search_that_finds_little_lowers_the_recall(
         closing(RelativesSearch(model, sample=sample)) as relatives,
     ):
         put(relatives, *same)
-        monkeypatch.setattr("ribolex.server.index.relatives.N_CANDIDATES", 1)
+        for name, value in (("N_CANDIDATES", 1), ("_CANDIDATES_A_HIT", 0)):
+            monkeypatch.setattr(f"ribolex.server.index.relatives.{name}", value)
         relatives.search(sought(same[0]), limit=9)
         settle(sample)
         assert sample.recall == 0.25

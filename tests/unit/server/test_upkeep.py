@@ -10,7 +10,7 @@ import pytest
 from tests.unit.server.conftest import RandomCodes
 
 from ribolex.dictionary import AlignmentModel, Codes, Dictionary
-from ribolex.rna import Rna, kernels, traceback
+from ribolex.rna import Rna, kernels, scan_kernels, traceback
 from ribolex.rna.extreme_value import ExtremeValue
 from ribolex.server.index import position_kernels, positions
 from ribolex.server.index.collection import Collection
@@ -37,7 +37,7 @@ def aligning(dictionary: Dictionary) -> Dictionary:
         letters=letters,
         gap_open=2.4,
         gap_extend=0.45,
-        votes=np.ones(n_features, np.float32),
+        centroids=random.normal(0, 0.4, (4, 31, 6)).astype(np.float32),
         statistics=ExtremeValue(1.0, 1.0, 1.0, 1.0),
     )
     return replace(dictionary, alignment=model)
@@ -99,7 +99,7 @@ def test_after_warming_up_no_search_compiles(
     tmp_path: Path, aligning: Dictionary, sample: Sample
 ) -> None:
     def compiled() -> dict[str, list[str]]:
-        modules = position_kernels, kernels, traceback
+        modules = position_kernels, kernels, scan_kernels, traceback
         found = {name: one for module in modules for name, one in vars(module).items()}
         return {
             name: [str(types) for types in getattr(one, "signatures", ())]

@@ -4,11 +4,13 @@ Each stage is done once: what it gave stays in the dictionary's folder, with a r
 what it was made from. Knows nothing of the command line or of how progress is shown.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+import numpy as np
 import torch
 
 from ribolex.dictionary import (
@@ -20,9 +22,11 @@ from ribolex.dictionary import (
 )
 from ribolex.dictionary.features import read_features, write_features
 from ribolex.disk import write_whole
-from ribolex.errors import CorruptArtefactError
+from ribolex.errors import CorruptArtefactError, InvalidRequestError
 from ribolex.registry import Registry
+from ribolex.trainer.alignment import learn_alignment
 from ribolex.trainer.annotation import Controls, annotate, in_one
+from ribolex.trainer.corpus import choose
 from ribolex.trainer.data import TrainingData
 from ribolex.trainer.evaluation import (
     RANDOM_DECODER,
@@ -45,6 +49,7 @@ from ribolex.trainer.ledger import (
 from ribolex.trainer.plan import TrainPlan, control_of, identify, stage_inputs
 from ribolex.trainer.publish import (
     Checked,
+    Described,
     Published,
     check,
     make_panel,
@@ -54,6 +59,8 @@ from ribolex.trainer.publish import (
 from ribolex.trainer.ranks import any_over_ranks, first_says, on_first, rank
 from ribolex.trainer.stopping import Stop, Stopped
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 STAGES = (
@@ -62,6 +69,7 @@ STAGES = (
     "export",
     "evaluate",
     "annotate",
+    "align",
     "gates",
     "candidate",
     "publish",
@@ -159,7 +167,7 @@ class Training:
         features = self._annotate(dictionary, report)
         gates = self._check(dictionary, evaluation)
         checked = Checked(dictionary, evaluation, gates)
-        candidate = self._stage(checked, features)
+        candidate = self._stage(checked, features, self._align(dictionary, report))
         if checked.failed:
             return self._outcome(checked.failed, None, False)
         stop.check()
@@ -278,6 +286,30 @@ class Training:
 
         return self._once("annotate", "features.parquet", make, read_features)
 
+    def _align(self, dictionary: Dictionary, report: Report) -> bytes:
+        """Returns its alignment model; nothing if there can be none."""
+        plan = self.plan.alignment
+
+        def told(step: str, done: int, total: int) -> None:
+            report(Progress("align", done, total, self.plan.name))
+
+        def make(path: Path) -> None:
+            generator = np.random.default_rng(plan.seed)
+            chosen = choose(self._data.rnas, plan.n_nucleotides, generator)
+            sequences = [rna.sequence for rna in chosen]
+            lm, model = self._data.lm, b""
+            if self.plan.level == "nucleotide":
+                try:
+                    learned = learn_alignment(
+                        dictionary, lm, sequences, None, plan, told
+                    )
+                    model = learned.model.to_bytes()
+                except InvalidRequestError as error:
+                    log.warning("no alignment model, %s", error)
+            write_whole(path, model)
+
+        return self._once("align", "alignment.safetensors", make, Path.read_bytes)
+
     def _check(
         self, dictionary: Dictionary, evaluation: Evaluation
     ) -> tuple[Gate, ...]:
@@ -288,11 +320,14 @@ class Training:
 
         return self._once("gates", "gates.json", make, _read_gates)
 
-    def _stage(self, checked: Checked, features: FeatureTable) -> Path:
+    def _stage(
+        self, checked: Checked, features: FeatureTable, alignment: bytes
+    ) -> Path:
         def make(path: Path) -> None:
             held_out = self._data.sample(self.plan.reading, held_out=True)
             rnas = draw(held_out, _LINEAGE_NUCLEOTIDES).rnas
-            stage(checked, features, self._data.lm, rnas, self._registry, path)
+            found = Described(features, alignment)
+            stage(checked, found, self._data.lm, rnas, self._registry, path)
 
         self._once("candidate", _CANDIDATE, make, load_dictionary)
         return self._ledger.folder / _CANDIDATE

@@ -9,6 +9,7 @@ from ribolex.dictionary import Identity, Moments, Standardisation, Target
 from ribolex.dictionary.identity import Level
 from ribolex.errors import InvalidRequestError
 from ribolex.lm import Hook
+from ribolex.trainer.alignment.learn import AlignmentPlan
 from ribolex.trainer.corpus import digest
 from ribolex.trainer.data import Reading, TrainingData
 from ribolex.trainer.evaluation import EvaluationPlan
@@ -36,6 +37,7 @@ class TrainPlan:
     licence: str = "Apache-2.0"
     limits: GateLimits = field(default_factory=GateLimits)
     evaluation: EvaluationPlan = field(default_factory=EvaluationPlan)
+    alignment: AlignmentPlan = field(default_factory=AlignmentPlan)
 
     def __post_init__(self) -> None:
         if (self.target_layer is None) != (self.fit.target == "same"):
@@ -69,7 +71,8 @@ def stage_inputs(
     out["evaluate"] = after("export", "control", plan=asdict(plan.evaluation))
     out["annotate"] = after("export", "control")
     out["gates"] = after("evaluate", limits=asdict(plan.limits))
-    out["candidate"] = after("gates", "annotate")
+    out["align"] = after("export", plan=asdict(plan.alignment))
+    out["candidate"] = after("gates", "annotate", "align")
     out["publish"] = after("candidate", registry=registry)
     return out
 

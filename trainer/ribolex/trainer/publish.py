@@ -25,7 +25,11 @@ from ribolex.dictionary import (
     load_dictionary,
     write_dictionary,
 )
-from ribolex.dictionary.artefact import CARD_FILE, EVALUATION_FILE
+from ribolex.dictionary.artefact import (
+    ALIGNMENT_FILE,
+    CARD_FILE,
+    EVALUATION_FILE,
+)
 from ribolex.dictionary.identity import Bound
 from ribolex.errors import CorruptArtefactError, DictionaryExistsError
 from ribolex.lm import LanguageModel
@@ -123,9 +127,18 @@ def check(
     return Checked(dictionary, evaluation, tuple(gate for gate in gates if gate))
 
 
+class Described(NamedTuple):
+    """What a dictionary comes with, beside what it measured."""
+
+    features: FeatureTable
+    """What is known about each feature."""
+    alignment: bytes = b""
+    """The file of its alignment model; empty if it has none."""
+
+
 def stage(
     checked: Checked,
-    features: FeatureTable,
+    described: Described,
     lm: LanguageModel,
     rnas: Sequence[Rna],
     registry: Registry,
@@ -137,13 +150,14 @@ def stage(
 
     Args:
         checked: it passed or failed.
-        features: what is known about each feature.
+        described: what else is known about it.
         lm: the model that it was made for.
         rnas: some to compare firings with the version before on.
         registry: where that is.
         path: folder to be; not there yet.
     """
     found, evaluation = checked.dictionary, checked.evaluation
+    features = described.features
     old, ancestor = _current(registry, found.name), ""
     if old is not None and _is_same(found, old):
         features = replace(
@@ -179,6 +193,7 @@ def stage(
                 write_card(evaluation, identity), features
             ).encode(),
             EVALUATION_FILE: evaluation.to_bytes(),
+            **({ALIGNMENT_FILE: described.alignment} if described.alignment else {}),
         },
     )
 

@@ -1,20 +1,20 @@
-"""The positional index of a collection: where in which RNA each feature fires.
+"""The positional index of a collection: the states and vectors of all nucleotides.
 
 Takes RNAs one by one and gives them back by the block. What was put or removed last is
 what the next search sees. Knows blocks and ids; nothing of names, queries, or of how
 codes are made.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Int32, Int64
 
 from ribolex.server.index.position_blocks import (
     SLOTS,
     Block,
-    Layout,
     Lettered,
     Pieces,
     count_pieces,
@@ -32,6 +32,40 @@ _GONE = -1
 _FIRST_ROOM = 1024
 
 
+class PieceTable(NamedTuple):
+    """What is known of the pieces of all blocks, block after block."""
+
+    firsts: Int64[np.ndarray, " block_boundary"]
+    """Block b owns pieces firsts[b] .. firsts[b + 1] - 1."""
+    rna_ids: Int64[np.ndarray, " piece"]
+    changes: Int64[np.ndarray, " piece"]
+    starts: Int32[np.ndarray, " piece"]
+    totals: Int32[np.ndarray, " piece"]
+    lengths: Int32[np.ndarray, " piece"]
+
+    @classmethod
+    def of(cls, blocks: Sequence[Block]) -> "PieceTable":
+        """Returns the table of some blocks."""
+        none = np.empty(0, np.int32)
+        return cls(
+            np.cumsum([0, *map(len, blocks)]),
+            np.concatenate([none, *(block.rna_ids for block in blocks)]),
+            np.concatenate([none, *(block.changes for block in blocks)]),
+            np.concatenate([none, *(block.starts for block in blocks)]),
+            np.concatenate([none, *(block.totals for block in blocks)]),
+            np.concatenate([none, *(np.diff(block.piece_slots) for block in blocks)]),
+        )
+
+    def rows(
+        self,
+        blocks: Int32[np.ndarray, " chosen"],
+        pieces: Int32[np.ndarray, " chosen"],
+    ) -> Int64[np.ndarray, " chosen"]:
+        """Returns where pieces of blocks are in the table."""
+        found: Int64[np.ndarray, " chosen"] = self.firsts[blocks] + pieces
+        return found
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
     """What one search sees. Read-only, but for RNAs that are changed meanwhile.
@@ -40,30 +74,24 @@ class Snapshot:
     """
 
     blocks: tuple[Block, ...]
-    sizes: Int64[np.ndarray, " list"]
-    """Postings of each list in all blocks together."""
+    pieces: PieceTable
     changes: Int64[np.ndarray, " rna"]
     """Of each id the one that counts, -1 for none."""
 
-    @property
-    def n_slots(self) -> int:
-        """Slots in use, dead ones included."""
-        return sum(block.n_slots for block in self.blocks)
-
-    def is_alive(
-        self, block: Block, allowed: Bool[np.ndarray, " rna"] | None = None
+    def alive(
+        self, allowed: Bool[np.ndarray, " rna"] | None = None
     ) -> Bool[np.ndarray, " piece"]:
-        """Returns which pieces of a block are of RNAs that are there, and allowed.
+        """Returns which pieces are of RNAs that are there, and allowed.
 
         Args:
-            block: one of these.
             allowed: by id; ids past its end are not. None for all.
         """
+        rna_ids = self.pieces.rna_ids
         alive: Bool[np.ndarray, " piece"]
-        alive = self.changes[block.rna_ids] == block.changes
+        alive = self.changes[rna_ids] == self.pieces.changes
         if allowed is not None:
-            known = np.minimum(block.rna_ids, len(allowed) - 1)
-            alive &= allowed[known] & (block.rna_ids < len(allowed))
+            known = np.minimum(rna_ids, len(allowed) - 1)
+            alive &= allowed[known] & (rna_ids < len(allowed))
         return alive
 
 
@@ -74,34 +102,20 @@ class PositionalIndex:
     and mapped. The last, open block is only in memory.
     """
 
-    def __init__(
-        self,
-        layout: Layout,
-        folder: BlockFolder[Block] | None = None,
-    ) -> None:
+    def __init__(self, folder: BlockFolder[Block] | None = None) -> None:
         """Opens the blocks of the folder, or begins with none.
 
         Args:
-            layout: of the blocks.
             folder: where blocks are kept; None for memory alone.
         """
-        self._layout = layout
         self._folder = folder
         self._blocks = () if folder is None else tuple(folder.open())
-        self._sizes = np.zeros(layout.n_lists, np.int64)
-        for block in self._blocks:
-            self._sizes += np.diff(block.bounds)
         self._open: list[Pieces] = []
         self._n_open = 0
         self._changes = np.full(_FIRST_ROOM, _GONE, np.int64)
         self._lengths = np.zeros(_FIRST_ROOM, np.int64)
         self._n_dead = 0
         self._snapshot: Snapshot | None = None
-
-    @property
-    def layout(self) -> Layout:
-        """Of its blocks."""
-        return self._layout
 
     def recall(
         self,
@@ -135,8 +149,8 @@ class PositionalIndex:
             self._make_room(rna.rna_id)
             self._retire(rna.rna_id)
             self._changes[rna.rna_id] = rna.change
-            for piece in pieces_of(rna, self._layout):
-                self._lengths[rna.rna_id] += len(piece.letters)
+            for piece in pieces_of(rna):
+                self._lengths[rna.rna_id] += len(piece.states)
                 self._append(piece)
         self._pack_if_dead()
 
@@ -150,28 +164,26 @@ class PositionalIndex:
     def snapshot(self) -> Snapshot:
         """Returns what a search of now sees; cheap if nothing was changed."""
         if self._snapshot is None:
-            last = [seal(join(self._open), self._layout)] if self._open else []
-            sizes = self._sizes.copy()
-            for block in last:
-                sizes += np.diff(block.bounds)
-            blocks = (*self._blocks, *last)
-            self._snapshot = Snapshot(blocks, sizes, self._changes)
+            blocks = self._blocks
+            if self._open:
+                self._open = [join(self._open)]
+                blocks = (*blocks, seal(self._open[0]))
+            self._snapshot = Snapshot(blocks, PieceTable.of(blocks), self._changes)
         return self._snapshot
 
     def _append(self, piece: Pieces) -> None:
-        if self._n_open + len(piece.letters) > SLOTS:
+        if self._n_open + len(piece.states) > SLOTS:
             self._close_open()
         self._open.append(piece)
-        self._n_open += len(piece.letters)
+        self._n_open += len(piece.states)
         self._snapshot = None
 
     def _close_open(self) -> None:
-        block = seal(join(self._open), self._layout)
+        block = seal(join(self._open))
         self._open, self._n_open = [], 0
         if self._folder is not None:
             block = self._folder.write(block)
         self._blocks = (*self._blocks, block)
-        self._sizes += np.diff(block.bounds)
         self._snapshot = None
 
     def _retire(self, rna_id: int) -> None:
@@ -189,13 +201,17 @@ class PositionalIndex:
             n_dead = self._dead_slots(block)
             if n_dead > _DEAD_PART / 2 * block.n_slots:
                 sparse.append(block)
-                self._sizes -= np.diff(block.bounds)
             else:
                 kept.append(block)
                 self._n_dead += n_dead
         self._blocks = tuple(kept)
-        self._open = [p for p in self._open if self._changes[p.rna_ids] == p.changes]
-        self._n_open = sum(len(piece.letters) for piece in self._open)
+        self._open = [
+            piece
+            for part in self._open
+            for piece in split(part)
+            if self._changes[piece.rna_ids] == piece.changes
+        ]
+        self._n_open = sum(len(piece.states) for piece in self._open)
         self._snapshot = None
         for block in sparse:
             alive = self._changes[block.rna_ids] == block.changes

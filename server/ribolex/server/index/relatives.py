@@ -1,9 +1,9 @@
 """Search for relatives: RNAs that align with a query, however little they look alike.
 
-Diagonals with most votes give candidates (`voting`), local alignment by letters and
-features gives scores (`ribolex.rna.local_alignment`), statistics of the alignment model
-give E-values, by which hits are ranked. Knows ids, letters and codes; nothing of names,
-records, or of what an explanation is.
+A rough alignment with everything gives candidates (`scanning`), local alignment by
+letters and features gives scores (`ribolex.rna.local_alignment`), statistics of the
+alignment model give E-values, by which hits are ranked. Knows ids, letters and codes;
+nothing of names, records, or of what an explanation is.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,25 +18,21 @@ from jaxtyping import Bool, Float64, Int64, UInt8
 from ribolex.dictionary import AlignmentModel, Codes
 from ribolex.rna.local_alignment import NucleotideArrays, align_locally
 from ribolex.rna.traceback import Alignment, trace
-from ribolex.server.index.position_blocks import Block, Layout, Lettered
+from ribolex.server.index.position_blocks import Lettered
 from ribolex.server.index.position_files import BlockFolder
 from ribolex.server.index.positions import PositionalIndex, Snapshot
 from ribolex.server.index.recall_sample import RecallSample
-from ribolex.server.index.stretches import Stretches, around, column, everything, fetch
-from ribolex.server.index.voting import (
+from ribolex.server.index.scanning import (
     MAX_QUERY,
-    Electorate,
-    Franchise,
-    count_votes,
-    draw_ballots,
+    find_candidates,
     windows,
 )
+from ribolex.server.index.stretches import Stretches, around, everything, fetch
 
-N_CANDIDATES = 1000
-"""Pieces that a sensitive search aligns with each window of the query."""
+N_CANDIDATES = 500
+"""Pieces that a sensitive search aligns with each window of the query at least."""
 
-_WORDS_PART = 0.5
-_DENSITY = 0.02
+_CANDIDATES_A_HIT = 2
 _ALIGNED_AT_ONCE = 512
 """Pieces between two calls of a check."""
 
@@ -128,12 +124,10 @@ class RelativesSearch:
             sample: takes some of the searches to measure their recall; None for none.
         """
         self._model = model
-        self._layout = Layout(model.votes > 0)
-        self._franchise = Franchise(model.votes, _WORDS_PART, _DENSITY)
         self._n_threads = n_threads
         self._sample = sample
         self._pool = ThreadPoolExecutor(n_threads) if n_threads > 1 else None
-        self.index = PositionalIndex(self._layout, folder)
+        self.index = PositionalIndex(folder)
 
     def put(self, rna_id: int, change: int, sequence: str, codes: Codes) -> None:
         """Stores an RNA in place of what its id had; found from now on.
@@ -146,7 +140,8 @@ class RelativesSearch:
         """
         letters = NucleotideArrays.of_sequences([sequence]).letters
         vectors = self._model.vectors(codes)
-        self.index.put([Lettered(rna_id, change, letters, codes, vectors)])
+        states = self._model.states(letters, vectors)
+        self.index.put([Lettered(rna_id, change, states, vectors)])
 
     def close(self) -> None:
         """Ends its threads."""
@@ -179,7 +174,9 @@ class RelativesSearch:
                 the search.
         """
         seen = self.index.snapshot()
-        found = self.rank(seen, sought, exhaustive, allowed, check, self._pool)
+        at_least = max(N_CANDIDATES, _CANDIDATES_A_HIT * limit)
+        n_candidates = None if exhaustive else at_least
+        found = self.rank(seen, sought, n_candidates, allowed, check, self._pool)
         if self._sample is not None and not exhaustive:
             self._offer(self._sample, seen, sought, allowed, found.rna_ids)
         found = found.take(found.e_values <= max_e_value).take(slice(limit))
@@ -197,7 +194,7 @@ class RelativesSearch:
         self,
         seen: Snapshot,
         sought: Sought,
-        exhaustive: bool,
+        n_candidates: int | None,
         allowed: Bool[np.ndarray, " id"] | None,
         check: Check,
         pool: ThreadPoolExecutor | None = None,
@@ -207,71 +204,50 @@ class RelativesSearch:
         Args:
             seen: of the index.
             sought: as for `search`, and what follows too.
-            exhaustive: or by votes.
+            n_candidates: to align, at most; None for all there is.
             allowed: by id.
             check: of whether to go on.
             pool: that works for it; None for the caller alone.
         """
-
-        def is_allowed(block: Block) -> Bool[np.ndarray, " piece"]:
-            out: Bool[np.ndarray, " piece"]
-            out = seen.is_alive(block, allowed)
-            if sought.excluded is not None:
-                out &= block.rna_ids != sought.excluded
-            return out
-
-        electorate = Electorate(seen.blocks, is_allowed)
-        n_rnas = sum(
-            int(np.count_nonzero(is_allowed(block) & (block.starts == 0)))
-            for block in seen.blocks
-        )
+        pieces = seen.pieces
+        alive = seen.alive(allowed)
+        if sought.excluded is not None:
+            alive &= pieces.rna_ids != sought.excluded
+        n_rnas = int(np.count_nonzero(alive & (pieces.starts == 0)))
         found: list[Ranking] = []
         for start, stop in windows(len(sought.letters)):
             part = sought.part(start, stop)
-            if exhaustive:
-                chosen = everything(electorate)
+            query = self._arrays(part)
+            if n_candidates is None:
+                chosen = everything(seen, alive)
             else:
-                chosen = self._choose(part, electorate, seen, check, pool)
-            scores = self._align(part, seen, chosen, check, pool)
+                candidates = find_candidates(
+                    query, self._model, seen, alive, n_candidates, check, pool
+                )
+                chosen = around(candidates, pieces, len(part.letters))
+            scores = self._align(query, seen, chosen, check, pool)
+            rows = pieces.rows(chosen.blocks, chosen.pieces)
             e_values = self._model.statistics.e_value(
                 scores,
                 len(sought.letters),
-                column("totals", seen.blocks, chosen),
+                pieces.totals[rows],
                 n_rnas,
             )
-            ids = column("rna_ids", seen.blocks, chosen)
+            ids = pieces.rna_ids[rows]
             fresh = Ranking(chosen, ids, np.full(len(ids), start), scores, e_values)
             found.append(fresh)
             found = [_best_of_each(found)]
         return found[0]
 
-    def _choose(
-        self,
-        part: Sought,
-        electorate: Electorate,
-        seen: Snapshot,
-        check: Check,
-        pool: ThreadPoolExecutor | None,
-    ) -> Stretches:
-        """Returns what to align with a part of a query, by votes."""
-        letters, codes, _ = part
-        ballots = draw_ballots(
-            codes, letters, self._layout, self._franchise, seen.sizes, seen.n_slots
-        )
-        threads = None if pool is None else (pool, self._n_threads)
-        found = count_votes(ballots, electorate, N_CANDIDATES, check, threads)
-        return around(found, seen.blocks, len(letters))
-
     def _align(
         self,
-        part: Sought,
+        query: NucleotideArrays,
         seen: Snapshot,
         chosen: Stretches,
         check: Check,
         pool: ThreadPoolExecutor | None,
     ) -> Float64[np.ndarray, " stretch"]:
         """Returns how well stretches align with a part of a query."""
-        query = self._arrays(part)
 
         def work(stretches: Stretches) -> Float64[np.ndarray, " stretch"]:
             check()
@@ -290,14 +266,14 @@ class RelativesSearch:
         allowed: Bool[np.ndarray, " id"] | None,
         found: Int64[np.ndarray, " rna"],
     ) -> None:
-        """Has the recall of a search by votes measured, if the sample takes it."""
+        """Has the recall of a search measured, if the sample takes it."""
 
         def check() -> None:
             if sample.is_closed:
                 raise TimeoutError("nobody waits for a recall any more")
 
         def measure() -> float | None:
-            truth = self.rank(seen, sought, True, allowed, check)
+            truth = self.rank(seen, sought, None, allowed, check)
             ids = truth.rna_ids[truth.e_values <= _SURE][:_SAMPLED_HITS]
             return (
                 float(np.isin(ids, found[:_SAMPLED_HITS]).mean()) if len(ids) else None

@@ -1,22 +1,24 @@
 """Stretches of stored RNAs that are to be aligned with a query.
 
-Around the diagonals that got votes, or everything. Knows blocks; nothing of votes or
-scores.
+Around the candidates of a scan, or everything. Knows blocks; nothing of scores.
 """
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int32, Int64
+from jaxtyping import Bool, Int32, Int64
 
 from ribolex.rna.local_alignment import NucleotideArrays
-from ribolex.server.index.position_blocks import Block
-from ribolex.server.index.voting import Candidates, Electorate
+from ribolex.server.index.position_blocks import PART, Block
+from ribolex.server.index.positions import PieceTable, Snapshot
+from ribolex.server.index.scanning import Candidates
 
 _MARGIN = 64
-"""Nucleotides before and after a query's diagonal that are aligned at least; of long
-queries half their length."""
+"""Nucleotides before and after a candidate that are aligned at least; of long queries
+half their length."""
+_WHOLE = 2 * PART
+"""Pieces of so many nucleotides are aligned whole."""
 
 
 class Stretches(NamedTuple):
@@ -40,31 +42,25 @@ class Stretches(NamedTuple):
             yield self.take(slice(start, start + size))
 
 
-def around(
-    candidates: Candidates, blocks: Sequence[Block], n_nucleotides: int
-) -> Stretches:
-    """Returns what a query of some length may align with on its diagonals."""
+def around(candidates: Candidates, known: PieceTable, n_nucleotides: int) -> Stretches:
+    """Returns what a query of some length may align with in candidates."""
     order = np.argsort(candidates.blocks, kind="stable")
-    places, pieces = candidates.blocks[order], candidates.pieces[order]
-    diagonals = candidates.diagonals[order].astype(np.int64)
+    places, pieces, begins, _ = (column[order] for column in candidates)
     margin = max(_MARGIN, n_nucleotides // 2)
-    lengths = _lengths(blocks, places, pieces)
-    starts = np.maximum(diagonals - margin, 0)
-    stops = np.minimum(diagonals + n_nucleotides + margin, lengths)
-    return Stretches(places, pieces, starts, stops)
+    lengths = known.lengths[known.rows(places, pieces)].astype(np.int64)
+    is_whole = lengths <= _WHOLE
+    starts = np.where(is_whole, 0, np.maximum(begins.astype(np.int64) - margin, 0))
+    stops = np.minimum(begins + np.int64(PART + margin), lengths)
+    return Stretches(places, pieces, starts, np.where(is_whole, lengths, stops))
 
 
-def everything(electorate: Electorate) -> Stretches:
-    """Returns all that may be searched, whole."""
-    chosen = [
-        np.flatnonzero(electorate.is_allowed(block)).astype(np.int32)
-        for block in electorate.blocks
-    ]
-    counts = [len(pieces) for pieces in chosen]
-    places = np.repeat(np.arange(len(chosen), dtype=np.int32), counts)
-    pieces = np.concatenate([np.empty(0, np.int32), *chosen])
-    lengths = _lengths(electorate.blocks, places, pieces)
-    return Stretches(places, pieces, np.zeros(len(places), np.int64), lengths)
+def everything(seen: Snapshot, allowed: Bool[np.ndarray, " piece"]) -> Stretches:
+    """Returns all pieces that may be searched, whole."""
+    known, rows = seen.pieces, np.flatnonzero(allowed)
+    places = np.searchsorted(known.firsts, rows, "right") - 1
+    pieces = (rows - known.firsts[places]).astype(np.int32)
+    lengths = known.lengths[rows].astype(np.int64)
+    return Stretches(places.astype(np.int32), pieces, np.zeros_like(lengths), lengths)
 
 
 def fetch(blocks: Sequence[Block], stretches: Stretches) -> NucleotideArrays:
@@ -79,32 +75,6 @@ def fetch(blocks: Sequence[Block], stretches: Stretches) -> NucleotideArrays:
         np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         np.concatenate([part.vectors for part in parts]),
     )
-
-
-def column(
-    name: str, blocks: Sequence[Block], stretches: Stretches
-) -> Int64[np.ndarray, " stretch"]:
-    """Returns what a block tells of the piece of each stretch: "rna_ids", "totals"."""
-    out = [
-        getattr(blocks[place], name)[pieces]
-        for place, (_, pieces, _, _) in _by_block(stretches)
-    ]
-    return np.concatenate([np.empty(0, np.int64), *out])
-
-
-def _lengths(
-    blocks: Sequence[Block],
-    places: Int32[np.ndarray, " stretch"],
-    pieces: Int32[np.ndarray, " stretch"],
-) -> Int64[np.ndarray, " stretch"]:
-    nothing = np.zeros(len(places), np.int64)
-    out = [
-        np.diff(blocks[place].piece_slots)[own]
-        for place, (_, own, _, _) in _by_block(
-            Stretches(places, pieces, nothing, nothing)
-        )
-    ]
-    return np.concatenate([np.empty(0, np.int64), *out])
 
 
 def _by_block(stretches: Stretches) -> Iterator[tuple[int, Stretches]]:

@@ -11,11 +11,11 @@ from contextlib import closing
 import numpy as np
 
 from ribolex.dictionary import AlignmentModel, Codes
+from ribolex.dictionary.alignment import N_CLUSTERS
 from ribolex.rna.extreme_value import ExtremeValue
 from ribolex.server.index.measure import SearchMeasure
 from ribolex.server.index.pooled import PooledSearch, look
 from ribolex.server.index.pooled_blocks import OpenBlock, Weighing
-from ribolex.server.index.position_blocks import unseal
 from ribolex.server.index.records import PooledCode
 from ribolex.server.index.relatives import RelativesSearch, Sought
 from ribolex.server.index.sketch import fit_basis
@@ -40,7 +40,7 @@ def warm_up() -> None:
         np.eye(5, dtype=np.float32) * 2 - 1,
         2.0,
         1.0,
-        np.ones(_N, np.float32),
+        np.zeros((4, N_CLUSTERS, _N), np.float32),
         ExtremeValue(1.0, 1.0, 1.0, 1.0),
     )
     sequence = "ACGU" * (_N // 4)
@@ -53,8 +53,6 @@ def warm_up() -> None:
             sought = Sought.of(sequence, codes)
             for hit in relatives.search(sought, limit=1):
                 hit.trace()
-        (block,) = relatives.index.snapshot().blocks
-        unseal(block, np.ones(len(block), bool))
     _compare()
     _LOG.info("searches compiled, %.1f s", time.monotonic() - begun_s)
 

@@ -21,7 +21,7 @@ from ribolex.trainer.alignment import AlignmentPlan, learn_alignment, read_relat
 from ribolex.trainer.alignment.metric import whiten
 from ribolex.trainer.alignment.relatives import draw_relatives
 from ribolex.trainer.alignment.scoring import START, Trial, measure, search
-from ribolex.trainer.alignment.votes import weigh_votes
+from ribolex.trainer.alignment.states import cluster
 from ribolex.trainer.cli import register
 
 LETTERS = np.array(list("ACGU"))
@@ -73,15 +73,18 @@ def test_whitening_lets_every_direction_count() -> None:
     assert spread[-1] > 20 * spread[-20]
 
 
-def test_rare_features_have_more_to_say_and_common_ones_nothing() -> None:
-    firing = {0: range(0, 1000, 100), 1: range(3), 2: range(1), 3: range(5)}
-    rows = [[f for f, where in firing.items() if i in where] for i in range(1000)]
-    indices = np.array([x for row in rows for x in row], np.uint32)
-    codes = Codes(
-        np.cumsum([0, *map(len, rows)]), indices, np.ones(len(indices), np.float32), 5
-    )
-    expected = [0, np.log(1000 / 3) ** 2, np.log(1000) ** 2, np.log(200) ** 2, 0]
-    np.testing.assert_allclose(weigh_votes(codes), expected, rtol=1e-6)
+def test_clusters_are_where_vectors_lie() -> None:
+    generator = np.random.default_rng(0)
+    truth = generator.normal(0, 10, (31, 5)).astype(np.float32)
+    vectors = np.repeat(truth, 40, axis=0) + generator.normal(0, 0.1, (1240, 5))
+    letters = np.zeros(1240, np.uint8)
+    letters[:3] = 2
+    found = cluster(letters, vectors.astype(np.float32), generator)
+    near = np.linalg.norm(found[0][:, None] - truth, axis=2).min(axis=0)
+    # k-means may join two of the clusters; most are found.
+    assert np.sort(near)[:25].max() < 0.5
+    assert (found[1] == 0).all()
+    assert (np.abs(found[2] - vectors[:3].mean(axis=0)) < 1).all()
 
 
 def test_relatives_are_remote_and_families_take_turns(rows: list[AlignmentRow]) -> None:

@@ -13,7 +13,7 @@ from ribolex.trainer.process.run import alone_in
 from ribolex.trainer.process.status import read_status
 from ribolex.trainer.stopping import Stopped
 
-OWN = ("fit", "control", "evaluate", "annotate")
+OWN = ("fit", "control", "evaluate", "annotate", "align")
 
 
 def test_every_layer_is_published_and_done_once(world: World) -> None:
@@ -25,6 +25,8 @@ def test_every_layer_is_published_and_done_once(world: World) -> None:
     assert world.log.stages() == [*shared, *own]
     assert exit_code(results) == 0
     assert [entry.is_current for entry in world.registry.list()] == [True, True]
+    # Collections of it can be searched for relatives from the start.
+    assert world.registry.get("one-l1").alignment is not None
     results = world.trainer().run()
     assert world.log.kinds() == ["run", "unchanged", "unchanged", "end"]
     assert world.log.stages() == []

@@ -2,7 +2,7 @@
 
 `learn_alignment` makes the `AlignmentModel` that travels with a dictionary: a direction
 of each feature (`metric`), what letters, likeness and gaps are worth (`scoring`, on
-relatives against shuffled RNAs), what shared features count in votes (`votes`), and how
+relatives against shuffled RNAs), the states of nucleotides (`states`), and how
 often chance gives a score (`chance`). `add_alignment` publishes a dictionary with it.
 """
 

@@ -1,4 +1,4 @@
-"""The whole of an alignment model: directions, scoring, votes, chance.
+"""The whole of an alignment model: directions, scoring, states, chance.
 
 Knows nothing of registries or of the command line.
 """
@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from ribolex.dictionary import AlignmentModel, Codes, Dictionary
+from ribolex.dictionary.alignment import N_CLUSTERS
 from ribolex.errors import IncompatibleDictionaryError, InvalidRequestError
 from ribolex.lm import LanguageModel
 from ribolex.rna.extreme_value import ExtremeValue, calibrate
@@ -19,7 +20,7 @@ from ribolex.rna.shuffle import shuffle
 from ribolex.trainer.alignment.metric import whiten
 from ribolex.trainer.alignment.relatives import Relatives
 from ribolex.trainer.alignment.scoring import START, Trial, Tried, search
-from ribolex.trainer.alignment.votes import weigh_votes
+from ribolex.trainer.alignment.states import cluster
 from ribolex.trainer.lineage import encode_rnas
 
 Note = Callable[[str, int, int], None]
@@ -33,7 +34,7 @@ class AlignmentPlan:
     width: int = 32
     """Numbers of a vector. Of 32, 64 and 96 none found more relatives."""
     n_nucleotides: int = 150_000
-    """For directions and votes, at most."""
+    """For directions and states, at most."""
     n_decoys: int = 500
     """Real RNAs of other families that relatives are told from, beside shuffled."""
     n_unrelated: int = 1000
@@ -87,13 +88,14 @@ def learn_alignment(
     encoder = _Encoder(dictionary, lm)
     sample = _cut(sequences, plan.n_nucleotides)
     codes = encoder.codes(sample, lambda done, of: note("codes", done, of))
+    directions = whiten(dictionary.sae, codes, plan.width)
     blank = AlignmentModel(
-        whiten(dictionary.sae, codes, plan.width),
+        directions,
         1.0,
         START.letters,
         START.gap_open,
         START.gap_extend,
-        weigh_votes(codes),
+        np.zeros((4, N_CLUSTERS, directions.shape[1]), np.float32),
         ExtremeValue(1.0, 0.0, 1.0, 1.0),
     )
     tried: Sequence[Tried] = []
@@ -112,6 +114,9 @@ def learn_alignment(
         gap_open=scoring.gap_open,
         gap_extend=scoring.gap_extend,
     )
+    letters = NucleotideArrays.of_sequences(sample).letters
+    centroids = cluster(letters, model.vectors(codes), np.random.default_rng(plan.seed))
+    model = replace(model, centroids=centroids)
     statistics = _calibrate(encoder, model, sequences, plan, generator, note)
     n_relatives = 0 if relatives is None else len(relatives.queries)
     return Learned(replace(model, statistics=statistics), tried, n_relatives)
