@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float64, Int64, UInt8
 from ribolex.dictionary import AlignmentModel, Codes
 from ribolex.rna.local_alignment import NucleotideArrays, align_locally
 from ribolex.rna.traceback import Alignment, trace
-from ribolex.server.index.position_blocks import Lettered
+from ribolex.server.index.position_blocks import Block, Lettered
 from ribolex.server.index.position_files import BlockFolder
 from ribolex.server.index.positions import PositionalIndex, Snapshot
 from ribolex.server.index.recall_sample import RecallSample
