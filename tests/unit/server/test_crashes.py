@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from ribolex.server.index.warming import warm_up
+
 ROUNDS = int(os.environ.get("RIBOLEX_CRASH_ROUNDS", "10"))
 ROOT = Path(__file__).parents[3]
 
@@ -32,6 +34,7 @@ def test_killed_at_any_point_a_collection_is_what_was_acknowledged(
     tmp_path: Path, tiny_registry: Path
 ) -> None:
     """RIBOLEX_CRASH_ROUNDS asks for more rounds."""
+    warm_up()  # A process that is killed while it compiles leaves nothing compiled.
     command = [sys.executable, "-m", "tests.unit.server.crashing", str(tiny_registry)]
     command += [str(tmp_path / "root"), str(ROUNDS), "17"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
