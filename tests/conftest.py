@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from ribolex.dictionary import (
     AlignmentModel,
@@ -40,6 +41,10 @@ torch.set_num_threads(1)
 N_FEATURES, K, LAYER = 96, 6, 1
 
 OwnServer = Callable[..., AbstractContextManager[str]]
+
+# How long an example takes says nothing of a busy machine.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")
