@@ -28,7 +28,8 @@ LETTERS = "ACGU"
 _CHANGE = re.compile(
     r"(?P<first>[0-9]{1,9})(?:_(?P<last>[0-9]{1,9}))?"
     r"(?:(?P<from>[A-Z]+)>(?P<to>[A-Z]+)"
-    r"|DEL(?P<gone>[A-Z]*?)(?:INS(?P<instead>[A-Z]+))?"
+    # Up to the first INS, and never back: no text takes more than one look at it.
+    r"|DEL(?P<gone>(?:(?!INS)[A-Z])*+)(?:INS(?P<instead>[A-Z]+))?"
     r"|INS(?P<added>[A-Z]+))"
 )
 _FORMS = "expected such as 12A>G, 12_14del, 12_13insGA or 12_14delinsGA"

@@ -124,7 +124,10 @@ def _place(
 
 def _model(
     server: Server,
-    local: options.Local = False,
+    local: Annotated[
+        bool,
+        typer.Option("--local", help="Start a server for this, and stop it again."),
+    ] = False,
     model: options.Model = "bundled",
     registry: options.Registry = None,
     device: options.Device = "cpu",
