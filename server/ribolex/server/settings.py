@@ -104,7 +104,7 @@ class ServerSettings(BaseSettings):
     """CPU threads for the model; 0 takes all cores, or a container's CPU quota."""
 
     search_threads: int = Field(default=1, ge=1)
-    """CPU threads of one search by alignment: more answer it sooner, and fewer of them
+    """CPU threads of one search: more answer it sooner, and fewer of them
     at a time."""
 
     recall_sample: float = Field(default=0.001, ge=0, le=1)

@@ -238,7 +238,9 @@ class OpenBlock:
         room = self._end + n_entries
         if room > len(self._entries[0]):
             room = max(room, 2 * len(self._entries[0]))
-            self._entries = [np.resize(array, room) for array in self._entries]
+            for i, array in enumerate(self._entries):
+                self._entries[i] = np.empty(room, array.dtype)
+                self._entries[i][: self._end] = array[: self._end]
 
     def _sketch(self, first: int, stop: int) -> None:
         basis = self.basis
