@@ -254,6 +254,7 @@ def test_blocks_make_no_difference(
     asked = ask("95>1 within 3 of 94, not 93>2 before 92 after 91")
     whole = search(collection, asked)
     assert 0 < len(whole.matches) < 40
+    monkeypatch.setattr(feature_search, "_FIRST_RNAS", 1)
     monkeypatch.setattr(feature_search, "_BLOCK_RNAS", 3)
     monkeypatch.setattr(feature_search, "_BLOCK_SLOTS", 50)
     parts = search(collection, asked)
@@ -282,6 +283,7 @@ def test_only_what_the_conditions_let_through_is_searched(
 def test_what_is_changed_between_blocks_is_seen_by_the_next(
     make_collection: MakeCollection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(feature_search, "_FIRST_RNAS", 4)
     monkeypatch.setattr(feature_search, "_BLOCK_RNAS", 4)
     fires, silent = (
         Codes(

@@ -34,7 +34,8 @@ from ribolex.server.index.metadata import Condition, MetadataColumns
 from ribolex.server.index.pooled import PooledSearch
 from ribolex.server.index.records import Records
 
-_BLOCK_RNAS = 512
+_FIRST_RNAS, _BLOCK_RNAS = 64, 512
+"""RNAs of the first block, and of the largest ones: twice as many each time."""
 _BLOCK_SLOTS = 1 << 16
 """Nucleotides that are looked at together, or one RNA if it is longer."""
 _SPARSE = 8
@@ -107,7 +108,7 @@ class FeatureScan:
         self._features = features_of(search.query)
         self._plan: _Plan | None = None
         self._after = search.after
-        self._page_size = 0
+        self._page_size, self._block_rnas = 0, _FIRST_RNAS
         self._is_page_done = False
         self._counted_to, self._n_counted = -1, 0
         self.matches: list[Match] = []
@@ -146,7 +147,8 @@ class FeatureScan:
 
     def _fill_page(self, source: Source, plan: _Plan) -> None:
         """Looks at the next RNAs by name."""
-        ids = list(islice(self._next_ids(source, plan), _BLOCK_RNAS))
+        ids = list(islice(self._next_ids(source, plan), self._block_rnas))
+        self._block_rnas = min(2 * self._block_rnas, _BLOCK_RNAS)
         ids, marked, tape = self._look(source, ids)
         for i in np.flatnonzero(marked.holds):
             slots = slice(tape.offsets[i], tape.offsets[i + 1])
@@ -195,9 +197,9 @@ class FeatureScan:
         """Returns the first ids, as many as make a block, and what holds for them."""
         codes: list[Codes] = []
         n_slots = 0
-        for one in source.records.nucleotide_codes(ids):
-            codes.append(one.codes)
-            n_slots += len(one.codes)
+        for one in source.records.codes(ids):
+            codes.append(one)
+            n_slots += len(one)
             if n_slots >= _BLOCK_SLOTS:
                 break
         self.n_read += len(codes)

@@ -250,6 +250,14 @@ class Records:
         self._db.executemany("DELETE FROM rna WHERE id = ?", rows)
         return Written(ids, n_deleted=len(ids))
 
+    def codes(self, ids: Iterable[int]) -> Iterator[Codes]:
+        """Yields the codes of stored RNAs, in the order of the ids."""
+        statement = """
+            SELECT indptr, indices, "values" FROM nucleotide_code WHERE id = ?
+        """
+        for rna_id in ids:
+            yield self._codes(*self._db.execute(statement, (rna_id,)).fetchone())
+
     def _codes(self, indptr: bytes, indices: bytes, values: bytes) -> Codes:
         return Codes(
             np.frombuffer(indptr, "<u4").astype(np.int64),
