@@ -131,7 +131,7 @@ def ask(collection: Collection, size: int) -> dict[str, dict[str, float]]:
 def timed(
     collection: Collection, text: str, limit: int, *, is_counting: bool
 ) -> tuple[float, FeatureScan]:
-    """Returns the median processor time in ms and the last scan; the first counts not."""
+    """Returns the median processor time in ms, but for the first, and a scan."""
     times = []
     for _ in range(REPEATS + 1):
         begun_s = time.process_time()

@@ -67,6 +67,11 @@ from ribolex.client.hits import (
     Step,
 )
 from ribolex.client.matches import FeatureMatch, FeatureMatches, Stretch
+from ribolex.client.nearest import (
+    FiringFeature,
+    NearestFeatures,
+    SearchedDictionary,
+)
 from ribolex.client.npz import CodesWriter
 from ribolex.client.records import (
     Collection,
@@ -140,6 +145,7 @@ __all__ = [
     "Group",
     "GroupComparison",
     "GroupFacts",
+    "FiringFeature",
     "Hit",
     "Hits",
     "IncompatibleDictionaryError",
@@ -151,6 +157,7 @@ __all__ = [
     "MetadataKey",
     "Moved",
     "NearestFeature",
+    "NearestFeatures",
     "NotAuthenticatedError",
     "NotFoundError",
     "NotPermittedError",
@@ -162,6 +169,7 @@ __all__ = [
     "Rna",
     "Snapshot",
     "RnaNotFoundError",
+    "SearchedDictionary",
     "SequenceTooLongError",
     "ServerError",
     "SharedFeature",

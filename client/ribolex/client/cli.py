@@ -19,6 +19,7 @@ from ribolex.client.commands.comparing import compare
 from ribolex.client.commands.encoding import embed, encode
 from ribolex.client.commands.finding import find
 from ribolex.client.commands.health import health
+from ribolex.client.commands.nearest import nearest
 from ribolex.client.commands.scanning import scan
 from ribolex.client.commands.searching import add, align, console, search
 from ribolex.client.commands.server import Server, with_server
@@ -52,6 +53,7 @@ app.command()(search)
 app.command()(align)
 app.command()(compare)
 features.app.command()(find)
+features.app.command()(nearest)
 app.add_typer(
     features.app, name="feature", help="Show what features mean; list, find them."
 )

@@ -5,7 +5,7 @@ Knows which message asks for what; what messages hold is told by `convert`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from ribolex.client import convert, records
 from ribolex.client.ask import Ask, Pages, blocking, paged
 from ribolex.client.connection import PAGE_SIZE, Connection
 from ribolex.client.errors import InvalidRequestError
+from ribolex.client.nearest import NearestFeatures
 from ribolex.client.status import translated
 from ribolex.v1 import dictionary_pb2
 
@@ -115,37 +116,60 @@ class DictionaryCalls(Connection):
         *,
         feature: int | None = None,
         activation: npt.NDArray[np.float32] | None = None,
+        sequence: str | None = None,
+        start: int = 0,
+        stop: int | None = None,
+        degap: bool = False,
         dictionary: str | records.DictionaryRef | None = None,
+        among: Sequence[str | records.DictionaryRef] = (),
+        everywhere: bool = False,
         top_k: int = 10,
-    ) -> Ask[tuple[records.NearestFeature, ...]]:
+    ) -> Ask[NearestFeatures]:
         """Returns the features whose decoder directions are nearest, nearest first.
 
         Args:
             feature: compare with this feature, which is not its own neighbour; or
-            activation: with this activation, [d_in], all finite.
-            dictionary: "name", "name@version", or None for the server's default.
+            activation: with this activation, [d_in], all finite; or
+            sequence: with the mean activation of a stretch of this RNA, and tell what
+                fires there.
+            start: of the stretch, counted from 0.
+            stop: one past its last nucleotide; None for the RNA's end.
+            degap: whether gaps are taken out of the letters first.
+            dictionary: that the query is of: "name", "name@version", or None for the
+                server's default.
+            among: dictionary versions to search; none: that one.
+            everywhere: whether to search all current ones of the language model.
             top_k: most features, 1 to 1000.
 
         Raises:
             FeatureNotFoundError: there is no feature of that id.
             DictionaryNotFoundError: there is no such dictionary.
             InvalidRequestError: not exactly one query, or a bad one.
-            IncompatibleDictionaryError: the activation is of another length.
+            IncompatibleDictionaryError: the activation is of another length, or a
+                dictionary of another language model.
         """
-        if (feature is None) == (activation is None):
-            raise InvalidRequestError("query: give one of feature and activation")
+        if sum(one is not None for one in (feature, activation, sequence)) != 1:
+            message = "query: give one of feature, activation and sequence"
+            raise InvalidRequestError(message)
+        if start < 0 or (stop is not None and stop <= start):
+            raise InvalidRequestError(f"stretch: {start} to {stop} is none")
+        refs = map(convert.dictionary_ref_to_pb, among)
         request = dictionary_pb2.NearestFeaturesRequest(
-            dictionary=convert.dictionary_ref_to_pb(dictionary), top_k=top_k
+            dictionary=convert.dictionary_ref_to_pb(dictionary),
+            top_k=top_k,
+            everywhere=everywhere,
+            among=[one for one in refs if one is not None],
         )
         if feature is not None:
             request.feature = feature
-        else:
+        elif activation is not None:
             request.activation = np.asarray(activation, "<f4").tobytes()
-        return Ask(
-            self._dictionaries.NearestFeatures,
-            request,
-            lambda answer: convert.nearest_features(answer.features),
-        )
+        else:
+            stretch = request.stretch
+            stretch.sequence = convert.sendable(sequence or "", "sequence")
+            stretch.start, stretch.stop = start, stop or 0
+            stretch.degap = degap
+        return Ask(self._dictionaries.NearestFeatures, request, convert.nearest)
 
     @paged
     def dictionaries(self) -> Pages[records.Dictionary]:

@@ -6,6 +6,8 @@ Field by field the messages of `ribolex.v1`, which say more. Knows no gRPC.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ribolex.client.refs import DictionaryRef
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -111,8 +113,10 @@ class FeatureExample:
 
 @dataclass(frozen=True, slots=True)
 class NearestFeature:
-    """A feature near to another, or to an activation."""
+    """A feature near to another, to an activation, or to a stretch of an RNA."""
 
     feature: int
     cosine: float
     label: str
+    dictionary: DictionaryRef | None = None
+    """That it is of; None on a feature's card, where it is the card's."""

@@ -19,22 +19,12 @@ from ribolex.client.features import ListedFeature as ListedFeature
 from ribolex.client.features import Logo as Logo
 from ribolex.client.features import NearestFeature as NearestFeature
 from ribolex.client.features import Suggestion as Suggestion
+from ribolex.client.refs import DictionaryRef as DictionaryRef
 
 Level = Literal["sequence", "nucleotide", "both"]
 Pooling = Literal["max", "mean", "count"]
 Hook = Literal["normed", "raw"]
 DensePooling = Literal["mean", "max"]
-
-
-@dataclass(frozen=True, slots=True)
-class DictionaryRef:
-    """One version of one dictionary; str() gives "name@version"."""
-
-    name: str
-    version: int
-
-    def __str__(self) -> str:
-        return f"{self.name}@{self.version}"
 
 
 ChangeKind = Literal[

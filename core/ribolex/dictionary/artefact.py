@@ -25,7 +25,7 @@ from torch import Tensor
 
 from ribolex.dictionary.alignment import AlignmentModel
 from ribolex.dictionary.features import FeatureTable, read_features, write_features
-from ribolex.dictionary.identity import FileEntry, Identity, Manifest
+from ribolex.dictionary.identity import FileEntry, Identity, Manifest, Standardisation
 from ribolex.dictionary.panel import Panel, read_panel, write_panel
 from ribolex.dictionary.sae import Sae
 from ribolex.disk import sync
@@ -75,9 +75,17 @@ class Dictionary:
     @property
     def mean(self) -> Tensor:
         """The mean of what is rebuilt, which FVU is measured from: float32, CPU."""
+        return torch.tensor(self._rebuilt.mean)
+
+    @property
+    def sigma(self) -> Tensor:
+        """The deviation of each dimension of what is rebuilt: float32, CPU."""
+        return torch.tensor(self._rebuilt.sigma)
+
+    @property
+    def _rebuilt(self) -> Standardisation:
         target = self.identity.target
-        source = self.identity.standardisation
-        return torch.tensor((target.standardisation if target else source).mean)
+        return target.standardisation if target else self.identity.standardisation
 
     def check_lm(self, digest: str) -> None:
         """Raises an error unless it was made for the language model of a digest.

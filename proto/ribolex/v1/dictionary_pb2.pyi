@@ -995,7 +995,10 @@ class NearestFeaturesRequest(_message.Message):
     DICTIONARY_FIELD_NUMBER: _builtins.int
     FEATURE_FIELD_NUMBER: _builtins.int
     ACTIVATION_FIELD_NUMBER: _builtins.int
+    STRETCH_FIELD_NUMBER: _builtins.int
     TOP_K_FIELD_NUMBER: _builtins.int
+    AMONG_FIELD_NUMBER: _builtins.int
+    EVERYWHERE_FIELD_NUMBER: _builtins.int
     feature: _builtins.int
     """Id of a feature; it is not among its own nearest."""
     activation: _builtins.bytes
@@ -1005,10 +1008,26 @@ class NearestFeaturesRequest(_message.Message):
     """
     top_k: _builtins.int
     """Most features to answer with, 0 .. 1000. 0: 10."""
+    everywhere: _builtins.bool
+    """Whether to search the current versions of all dictionaries of the same language
+    model, the one above among them. Not with `among`.
+    """
     @_builtins.property
     def dictionary(self) -> _codes_pb2.DictionaryRef:
         """Dictionary to search, and that the feature below belongs to. Absent: the
         server's default.
+        """
+
+    @_builtins.property
+    def stretch(self) -> Global___RnaStretch:
+        """A stretch of an RNA: the mean of its nucleotides' activations stands for it. The
+        dictionary must be one that the server can encode with.
+        """
+
+    @_builtins.property
+    def among(self) -> _containers.RepeatedCompositeFieldContainer[_codes_pb2.DictionaryRef]:
+        """Dictionary versions to search, at most 64. Empty: the one above. One of another
+        language model: FAILED_PRECONDITION.
         """
 
     def __init__(
@@ -1017,17 +1036,54 @@ class NearestFeaturesRequest(_message.Message):
         dictionary: _codes_pb2.DictionaryRef | None = ...,
         feature: _builtins.int = ...,
         activation: _builtins.bytes = ...,
+        stretch: Global___RnaStretch | None = ...,
         top_k: _builtins.int = ...,
+        among: _abc.Iterable[_codes_pb2.DictionaryRef] | None = ...,
+        everywhere: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "dictionary", b"dictionary", "feature", b"feature", "query", b"query"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "dictionary", b"dictionary", "feature", b"feature", "query", b"query", "stretch", b"stretch"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "dictionary", b"dictionary", "feature", b"feature", "query", b"query", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activation", b"activation", "among", b"among", "dictionary", b"dictionary", "everywhere", b"everywhere", "feature", b"feature", "query", b"query", "stretch", b"stretch", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_query: _TypeAlias = _typing.Literal["feature", "activation"]  # noqa: Y015
+    _WhichOneofReturnType_query: _TypeAlias = _typing.Literal["feature", "activation", "stretch"]  # noqa: Y015
     _WhichOneofArgType_query: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_query) -> _WhichOneofReturnType_query | None: ...
 
 Global___NearestFeaturesRequest: _TypeAlias = NearestFeaturesRequest  # noqa: Y015
+
+@_typing.final
+class RnaStretch(_message.Message):
+    """Some nucleotides of an RNA."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    STOP_FIELD_NUMBER: _builtins.int
+    DEGAP_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.str
+    """Letters of the whole RNA, which the model reads."""
+    start: _builtins.int
+    """First nucleotide, counted from 0."""
+    stop: _builtins.int
+    """The nucleotide after the last one; 0: the RNA's end."""
+    degap: _builtins.bool
+    """Whether gap signs ("-" and ".") are taken out first; positions are those after it."""
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.str = ...,
+        start: _builtins.int = ...,
+        stop: _builtins.int = ...,
+        degap: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["degap", b"degap", "sequence", b"sequence", "start", b"start", "stop", b"stop"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RnaStretch: _TypeAlias = RnaStretch  # noqa: Y015
 
 @_typing.final
 class NearestFeaturesResponse(_message.Message):
@@ -1037,27 +1093,117 @@ class NearestFeaturesResponse(_message.Message):
 
     DICTIONARY_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
+    SEARCHED_FIELD_NUMBER: _builtins.int
+    FIRING_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def dictionary(self) -> _codes_pb2.DictionaryRef:
-        """Dictionary that was searched."""
+        """Dictionary that the query is of."""
 
     @_builtins.property
     def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___NearestFeature]:
-        """Features, nearest first; equal cosines in the order of their ids."""
+        """Features, nearest first; equal cosines in the order of dictionaries and ids."""
+
+    @_builtins.property
+    def searched(self) -> _containers.RepeatedCompositeFieldContainer[Global___SearchedDictionary]:
+        """The dictionary versions that were searched, and what chance gives in them."""
+
+    @_builtins.property
+    def firing(self) -> _containers.RepeatedCompositeFieldContainer[Global___FiringFeature]:
+        """The features of `dictionary` that fire in the stretch, the largest sum of values
+        first, at most top_k; none if the query was no stretch.
+        """
 
     def __init__(
         self,
         *,
         dictionary: _codes_pb2.DictionaryRef | None = ...,
         features: _abc.Iterable[Global___NearestFeature] | None = ...,
+        searched: _abc.Iterable[Global___SearchedDictionary] | None = ...,
+        firing: _abc.Iterable[Global___FiringFeature] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["dictionary", b"dictionary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dictionary", b"dictionary", "features", b"features"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dictionary", b"dictionary", "features", b"features", "firing", b"firing", "searched", b"searched"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NearestFeaturesResponse: _TypeAlias = NearestFeaturesResponse  # noqa: Y015
+
+@_typing.final
+class SearchedDictionary(_message.Message):
+    """A dictionary version that was searched."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DICTIONARY_FIELD_NUMBER: _builtins.int
+    LAYER_FIELD_NUMBER: _builtins.int
+    N_FEATURES_FIELD_NUMBER: _builtins.int
+    CHANCE_MEDIAN_FIELD_NUMBER: _builtins.int
+    CHANCE_HIGH_FIELD_NUMBER: _builtins.int
+    layer: _builtins.int
+    """Layer that its decoder directions lie in."""
+    n_features: _builtins.int
+    """Number of its features."""
+    chance_median: _builtins.float
+    """The nearest cosine that directions without a meaning have in it: the median of
+    random ones with the covariance of the directions of the query's dictionary.
+    """
+    chance_high: _builtins.float
+    """Their 95th percentile."""
+    @_builtins.property
+    def dictionary(self) -> _codes_pb2.DictionaryRef:
+        """Which one."""
+
+    def __init__(
+        self,
+        *,
+        dictionary: _codes_pb2.DictionaryRef | None = ...,
+        layer: _builtins.int = ...,
+        n_features: _builtins.int = ...,
+        chance_median: _builtins.float = ...,
+        chance_high: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dictionary", b"dictionary"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chance_high", b"chance_high", "chance_median", b"chance_median", "dictionary", b"dictionary", "layer", b"layer", "n_features", b"n_features"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchedDictionary: _TypeAlias = SearchedDictionary  # noqa: Y015
+
+@_typing.final
+class FiringFeature(_message.Message):
+    """A feature that fires in a stretch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEATURE_FIELD_NUMBER: _builtins.int
+    N_NUCLEOTIDES_FIELD_NUMBER: _builtins.int
+    MAX_ACTIVATION_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    feature: _builtins.int
+    """Its id."""
+    n_nucleotides: _builtins.int
+    """Nucleotides of the stretch at which it fires."""
+    max_activation: _builtins.float
+    """Its largest value there, > 0."""
+    label: _builtins.str
+    """What it stands for; may be empty."""
+    def __init__(
+        self,
+        *,
+        feature: _builtins.int = ...,
+        n_nucleotides: _builtins.int = ...,
+        max_activation: _builtins.float = ...,
+        label: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feature", b"feature", "label", b"label", "max_activation", b"max_activation", "n_nucleotides", b"n_nucleotides"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FiringFeature: _TypeAlias = FiringFeature  # noqa: Y015
 
 @_typing.final
 class NearestFeature(_message.Message):
@@ -1068,22 +1214,30 @@ class NearestFeature(_message.Message):
     FEATURE_FIELD_NUMBER: _builtins.int
     COSINE_FIELD_NUMBER: _builtins.int
     LABEL_FIELD_NUMBER: _builtins.int
+    DICTIONARY_FIELD_NUMBER: _builtins.int
     feature: _builtins.int
-    """Its id, in the dictionary that was searched."""
+    """Its id, in its dictionary."""
     cosine: _builtins.float
-    """Cosine of its decoder direction with the query, -1 .. 1."""
+    """Cosine of its decoder direction with the query, -1 .. 1, both divided by the
+    deviation of each dimension in their own layer.
+    """
     label: _builtins.str
     """What it stands for; may be empty."""
+    @_builtins.property
+    def dictionary(self) -> _codes_pb2.DictionaryRef:
+        """The dictionary that it is of; absent in an answer of GetFeature."""
+
     def __init__(
         self,
         *,
         feature: _builtins.int = ...,
         cosine: _builtins.float = ...,
         label: _builtins.str = ...,
+        dictionary: _codes_pb2.DictionaryRef | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dictionary", b"dictionary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cosine", b"cosine", "feature", b"feature", "label", b"label"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cosine", b"cosine", "dictionary", b"dictionary", "feature", b"feature", "label", b"label"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

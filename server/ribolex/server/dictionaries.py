@@ -168,7 +168,7 @@ class Dictionaries:
         found = self.registry.get(ref)
         if found.alignment is not None:
             warm_up()
-        atoms = Atoms(found.sae.W_dec.numpy())
+        atoms = Atoms(found.sae.W_dec.numpy(), found.sigma.numpy())
         return Shelved(replace(found, sae=found.sae.to(self._device)), atoms)
 
 

@@ -11,6 +11,7 @@ from ribolex.client.convert.dictionaries import (
     dictionary,
     dictionary_change,
     moved,
+    nearest,
     nearest_features,
 )
 from ribolex.client.convert.encodings import encode_options, encoded, streamed
@@ -61,6 +62,7 @@ __all__ = [
     "hits",
     "listed_feature",
     "moved",
+    "nearest",
     "nearest_features",
     "rejection",
     "rna",

@@ -6,6 +6,11 @@ from collections.abc import Iterable
 
 from ribolex.client import records
 from ribolex.client.convert.values import dictionary_ref
+from ribolex.client.nearest import (
+    FiringFeature,
+    NearestFeatures,
+    SearchedDictionary,
+)
 from ribolex.v1 import codes_pb2, dictionary_pb2
 
 
@@ -73,5 +78,33 @@ def nearest_features(
 ) -> tuple[records.NearestFeature, ...]:
     """Returns near features in the order given."""
     return tuple(
-        records.NearestFeature(one.feature, one.cosine, one.label) for one in messages
+        records.NearestFeature(
+            one.feature,
+            one.cosine,
+            one.label,
+            dictionary_ref(one.dictionary) if one.HasField("dictionary") else None,
+        )
+        for one in messages
+    )
+
+
+def nearest(message: dictionary_pb2.NearestFeaturesResponse) -> NearestFeatures:
+    """Returns near features, what was searched, and what fires in a stretch."""
+    return NearestFeatures(
+        features=nearest_features(message.features),
+        dictionary=dictionary_ref(message.dictionary),
+        searched=tuple(
+            SearchedDictionary(
+                dictionary_ref(one.dictionary),
+                one.layer,
+                one.n_features,
+                one.chance_median,
+                one.chance_high,
+            )
+            for one in message.searched
+        ),
+        firing=tuple(
+            FiringFeature(one.feature, one.n_nucleotides, one.max_activation, one.label)
+            for one in message.firing
+        ),
     )

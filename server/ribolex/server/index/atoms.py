@@ -1,13 +1,23 @@
 """Which features point the same way: FAISS over unit decoder directions.
 
-Knows directions and ids; nothing of what a feature means.
+Directions of several layers are compared in one space: the model's d_model dimensions,
+each divided by its deviation in the layer that a direction lies in. The stream keeps
+its dimensions from block to block, but every block begins with a layer norm, whose gain
+stretches each dimension differently; dividing takes that out, and lets no dimension
+decide because it is large. A cosine between layers means little all the same: `chance`
+says what directions without a meaning get. Knows directions and ids; nothing of what a
+feature means.
 """
 
+from functools import cached_property
 from typing import NamedTuple
 
 import faiss
 import numpy as np
 from jaxtyping import Float32
+
+_N_DRAWN = 256
+"""Random directions that chance is told from."""
 
 
 class Neighbour(NamedTuple):
@@ -18,40 +28,91 @@ class Neighbour(NamedTuple):
     """-1 to 1."""
 
 
+class Chance(NamedTuple):
+    """The nearest cosine that directions without a meaning have."""
+
+    median: float
+    high: float
+    """The 95th percentile."""
+
+
 class Atoms:
     """The decoder directions of one dictionary. Read-only; thread-safe."""
 
-    def __init__(self, decoder: Float32[np.ndarray, "n_features d_in"]) -> None:
-        self._directions = _unit(decoder)
-        self._index = faiss.IndexFlatIP(decoder.shape[1])
+    def __init__(
+        self,
+        decoder: Float32[np.ndarray, "n_features d_model"],
+        sigma: Float32[np.ndarray, " d_model"] | None = None,
+    ) -> None:
+        """Takes what the decoder writes, as it writes it.
+
+        Args:
+            decoder: a row a feature.
+            sigma: deviation of each dimension of what it rebuilds, where it is none
+                taken as 1; None for 1.
+        """
+        width = decoder.shape[1]
+        self._sigma = np.ones(width, np.float32)
+        if sigma is not None:
+            self._sigma[sigma > 0] = sigma[sigma > 0]
+        self._directions = _unit(decoder / self._sigma)
+        self._index = faiss.IndexFlatIP(width)
         self._index.add(self._directions)
+
+    def direction(self, feature: int) -> Float32[np.ndarray, " d_model"]:
+        """Returns a feature's direction, of length 1."""
+        out: Float32[np.ndarray, " d_model"] = self._directions[feature]
+        return out
+
+    def direction_of(
+        self, vector: Float32[np.ndarray, " d_model"]
+    ) -> Float32[np.ndarray, " d_model"]:
+        """Returns that of a difference of activations; zeros of none."""
+        (out,) = _unit((vector / self._sigma)[None])
+        return np.asarray(out, np.float32)
 
     def near_feature(self, feature: int, limit: int) -> list[Neighbour]:
         """Returns at most `limit` other features nearest to one, nearest first."""
-        found = self._search(self._directions[feature], limit + 1)
+        found = self.near(self._directions[feature], limit + 1)
         return [each for each in found if each.feature != feature][:limit]
 
-    def near(self, vector: Float32[np.ndarray, " d_in"], limit: int) -> list[Neighbour]:
-        """Returns at most `limit` features nearest to a vector, nearest first.
-
-        Equal cosines come in the order of ids. To a vector of zeros all are equal.
-        """
-        return self._search(_unit(vector[None])[0], limit)
-
-    def _search(
-        self, unit: Float32[np.ndarray, " d_in"], limit: int
+    def near(
+        self, direction: Float32[np.ndarray, " d_model"], limit: int
     ) -> list[Neighbour]:
+        """Returns at most `limit` features nearest to a direction, nearest first.
+
+        Equal cosines come in the order of ids. To zeros all are equal.
+
+        Args:
+            direction: of length 1, of these atoms or others of the same model.
+            limit: how many.
+        """
         limit = min(limit, self._index.ntotal)
         if limit == 0:
             return []
-        cosines, features = self._index.search(unit[None], limit)
+        cosines, features = self._index.search(direction[None], limit)
         order = np.lexsort((features[0], -cosines[0]))
         return [
             Neighbour(int(features[0, i]), float(np.clip(cosines[0, i], -1, 1)))
             for i in order
         ]
 
+    def chance(self, source: "Atoms") -> Chance:
+        """Returns how near features are to what lies as directions of another do."""
+        cosines, _ = self._index.search(source._drawn, 1)
+        median, high = np.quantile(cosines[:, 0], [0.5, 0.95])
+        return Chance(float(median), float(high))
 
-def _unit(rows: Float32[np.ndarray, "row d_in"]) -> Float32[np.ndarray, "row d_in"]:
+    @cached_property
+    def _drawn(self) -> Float32[np.ndarray, "draw d_model"]:
+        """Random directions with the covariance of these; the same every time."""
+        random = np.random.default_rng(0)
+        parts = random.standard_normal((_N_DRAWN, len(self._directions)), np.float32)
+        return _unit(parts @ self._directions)
+
+
+def _unit(
+    rows: Float32[np.ndarray, "row d_model"],
+) -> Float32[np.ndarray, "row d_model"]:
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.ascontiguousarray(rows / np.maximum(norms, 1e-30), np.float32)

@@ -12,15 +12,15 @@ import grpc
 from ribolex.dictionary import Dictionary
 from ribolex.dictionary.selection import select
 from ribolex.errors import (
-    FeatureNotFoundError,
     IncompatibleDictionaryError,
-    InvalidRequestError,
 )
 from ribolex.server.convert import codes as convert
 from ribolex.server.convert import dictionary as encode
 from ribolex.server.convert import feature as features
 from ribolex.server.convert.change import decode_pinned, encode_change
-from ribolex.server.services.gate import Backend, Gate
+from ribolex.server.services.gate import Backend, Gate, deadline_of
+from ribolex.server.services.nearest import check_feature, nearest_features
+from ribolex.server.services.search import Caller
 from ribolex.server.services.streaming import until_drained
 from ribolex.v1 import dictionary_pb2, dictionary_pb2_grpc
 
@@ -97,7 +97,7 @@ class DictionaryService(dictionary_pb2_grpc.DictionaryServiceServicer):
         ref = request.dictionary
         shelved = await backend.dictionaries.get(ref.name, ref.version)
         dictionary = shelved.dictionary
-        _check_feature(request.feature, dictionary)
+        check_feature(request.feature, dictionary)
         if request.collection:
             examples = await _stored_examples(backend, request, dictionary, n_examples)
         else:
@@ -120,27 +120,8 @@ class DictionaryService(dictionary_pb2_grpc.DictionaryServiceServicer):
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> dictionary_pb2.NearestFeaturesResponse:
         """Finds the features with the nearest decoder directions."""
-        backend = self._gate.enter()
-        top_k = convert.decode_count(request.top_k, "top_k", default=10, limit=1000)
-        ref = request.dictionary
-        shelved = await backend.dictionaries.get(ref.name, ref.version)
-        dictionary = shelved.dictionary
-        query = request.WhichOneof("query")
-        if query == "feature":
-            _check_feature(request.feature, dictionary)
-            nearest = await asyncio.to_thread(
-                shelved.atoms.near_feature, request.feature, top_k
-            )
-        elif query == "activation":
-            vector = encode.decode_activation(request.activation, dictionary)
-            vector = vector - dictionary.sae.b_dec.cpu().numpy()
-            nearest = await asyncio.to_thread(shelved.atoms.near, vector, top_k)
-        else:
-            raise InvalidRequestError("query", "expected a feature or an activation")
-        return dictionary_pb2.NearestFeaturesResponse(
-            dictionary=convert.encode_ref(dictionary.name, dictionary.version),
-            features=encode.encode_neighbours(nearest, dictionary),
-        )
+        caller = Caller(self._gate.enter(), deadline_of(context.time_remaining()))
+        return await nearest_features(caller, request)
 
     async def Watch(  # noqa: N802
         self,
@@ -222,12 +203,6 @@ async def _stored_examples(
         facts.name, lambda collection: collection.examples(request.feature, limit)
     )
     return [encode.encode_stored(example) for example in found]
-
-
-def _check_feature(feature: int, dictionary: Dictionary) -> None:
-    n_features = dictionary.sae.n_features
-    if feature >= n_features:
-        raise FeatureNotFoundError(feature, dictionary.ref, n_features)
 
 
 def _limited(number: int, field: str) -> int:

@@ -5,17 +5,14 @@ from __future__ import annotations
 import time
 
 from ribolex.dictionary import Dictionary
-from ribolex.errors import (
-    FeatureNotFoundError,
-    IncompatibleDictionaryError,
-    NotReadyError,
-)
+from ribolex.errors import IncompatibleDictionaryError, NotReadyError
 from ribolex.server.convert import codes as convert
 from ribolex.server.convert.feature_search import decode_feature_search, encode_scan
 from ribolex.server.index.collection import Collection
 from ribolex.server.index.facts import Facts
 from ribolex.server.index.feature_query import Query, features_of, parse
 from ribolex.server.index.feature_search import FeatureScan
+from ribolex.server.services.nearest import check_feature
 from ribolex.server.services.search import Caller, Patience
 from ribolex.v1 import collection_pb2
 
@@ -77,7 +74,5 @@ def _check_meant(meant: Dictionary, facts: Facts) -> None:
 
 
 def _check_features(query: Query, dictionary: Dictionary) -> None:
-    n_features = dictionary.sae.n_features
     for feature in features_of(query):
-        if feature >= n_features:
-            raise FeatureNotFoundError(feature, dictionary.ref, n_features)
+        check_feature(feature, dictionary)
