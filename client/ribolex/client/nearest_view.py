@@ -24,12 +24,11 @@ def print_nearest(console: Console, title: str, found: NearestFeatures) -> None:
     layers = {one.dictionary: one.layer for one in found.searched}
     chance = {one.dictionary: one.chance_high for one in found.searched}
     _print(console, Text('  nearest by decoder direction; "*" above chance', "dim"))
-    table = columns("cosine", "", "feature", "dictionary", ">layer", "label")
+    table = columns("cosine", "feature", "dictionary", ">layer", "label")
     for near in found:
         ref = near.dictionary or found.dictionary
         table.add_row(
-            f"{near.cosine:+.3f}",
-            "*" if near.cosine > chance.get(ref, 1.0) else "",
+            f"{near.cosine:+.3f}{' *' if near.cosine > chance.get(ref, 1.0) else ''}",
             Text(f"f{near.feature}", "cyan"),
             Text(str(ref)),
             f"{layers.get(ref, '-')}",

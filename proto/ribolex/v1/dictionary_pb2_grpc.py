@@ -125,8 +125,8 @@ class DictionaryServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def NearestFeatures(self, request, context):
-        """Finds the features whose decoder directions are nearest to a feature's, or to
-        an activation.
+        """Finds the features whose decoder directions are nearest to a feature's, to an
+        activation, or to a stretch of an RNA; in one dictionary or in several.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -52,8 +52,8 @@ class DictionaryServiceStub:
     GetFeature: _grpc.UnaryUnaryMultiCallable[_dictionary_pb2.GetFeatureRequest, _dictionary_pb2.GetFeatureResponse]
     """Gives what is known about one feature."""
     NearestFeatures: _grpc.UnaryUnaryMultiCallable[_dictionary_pb2.NearestFeaturesRequest, _dictionary_pb2.NearestFeaturesResponse]
-    """Finds the features whose decoder directions are nearest to a feature's, or to
-    an activation.
+    """Finds the features whose decoder directions are nearest to a feature's, to an
+    activation, or to a stretch of an RNA; in one dictionary or in several.
     """
     Watch: _grpc.UnaryStreamMultiCallable[_dictionary_pb2.WatchRequest, _dictionary_pb2.WatchResponse]
     """Tells what this server serves now, then every change of it, until the caller
@@ -99,8 +99,8 @@ class DictionaryServiceAsyncStub(DictionaryServiceStub):
     GetFeature: _aio.UnaryUnaryMultiCallable[_dictionary_pb2.GetFeatureRequest, _dictionary_pb2.GetFeatureResponse]  # type: ignore[assignment]
     """Gives what is known about one feature."""
     NearestFeatures: _aio.UnaryUnaryMultiCallable[_dictionary_pb2.NearestFeaturesRequest, _dictionary_pb2.NearestFeaturesResponse]  # type: ignore[assignment]
-    """Finds the features whose decoder directions are nearest to a feature's, or to
-    an activation.
+    """Finds the features whose decoder directions are nearest to a feature's, to an
+    activation, or to a stretch of an RNA; in one dictionary or in several.
     """
     Watch: _aio.UnaryStreamMultiCallable[_dictionary_pb2.WatchRequest, _dictionary_pb2.WatchResponse]  # type: ignore[assignment]
     """Tells what this server serves now, then every change of it, until the caller
@@ -167,8 +167,8 @@ class DictionaryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _dictionary_pb2.NearestFeaturesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_dictionary_pb2.NearestFeaturesResponse, _abc.Awaitable[_dictionary_pb2.NearestFeaturesResponse]]:
-        """Finds the features whose decoder directions are nearest to a feature's, or to
-        an activation.
+        """Finds the features whose decoder directions are nearest to a feature's, to an
+        activation, or to a stretch of an RNA; in one dictionary or in several.
         """
 
     @_abc_1.abstractmethod
