@@ -202,6 +202,10 @@ def finding(kind: str, label: str, precision: float, base: float = 0.1) -> Findi
             "more often in bulges (5.0x), in f1 (RF00001) (4.0x)",
         ),
         ([("structure", "stem", 0.7)], "fires in stems"),
+        (
+            [("tract", "U", 0.8), ("nucleotide", "U", 0.9), ("kmer", "UUU", 0.7)],
+            "fires in tracts of U",
+        ),
         ([("type", "Gene;snRNA;snoRNA;CD-box", 0.6)], "fires in CD-box"),
         (
             [("family", "RF00001", 0.9), ("type", "Gene;tRNA", 0.9)],
