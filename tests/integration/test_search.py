@@ -271,3 +271,12 @@ def test_a_search_ends_when_its_caller_leaves(
         request.top_k = 2
         # Whoever comes next is served.
         assert len(stubs.collections.SearchSimilar(request, timeout=20).hits) == 2
+
+
+def test_a_fast_search_can_be_exact(client: Client, name: str) -> None:
+    whole = client.search(name, rna="rna00", sensitivity="fast", exact=True, top_k=39)
+    assert len(whole) == 39
+    with pytest.raises(
+        rc.InvalidRequestError, match="exact: true, expected SENSITIVITY_F"
+    ):
+        client.search(name, rna="rna00", sensitivity="exhaustive", exact=True)

@@ -152,12 +152,13 @@ class AsyncClient(AsyncConnection):
         sensitivity: hits.Sensitivity | None = None,
         max_e_value: float | None = None,
         where: hits.Where = (),
+        exact: bool = False,
         on_rejection: OnRejection = "raise",
         n_ahead: int = N_AHEAD,
     ) -> AsyncIterator[hits.Hits]:
         """Yields the hits of any number of queries; see `Client.search_stream`."""
         how = How(
-            top_k, max_shared_features, degap, sensitivity, max_e_value, where
+            top_k, max_shared_features, degap, sensitivity, max_e_value, where, exact
         )  # fmt: skip
         request = how.request(collection)
 

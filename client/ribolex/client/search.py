@@ -35,6 +35,7 @@ class How:
     sensitivity: hits.Sensitivity | None
     max_e_value: float | None
     where: hits.Where
+    exact: bool = False
 
     def request(self, collection: str) -> collection_pb2.SearchSimilarRequest:
         """Returns the message, without a query.
@@ -51,6 +52,7 @@ class How:
             degap=self.degap,
             max_e_value=self.max_e_value,
             where=convert.conditions(self.where),
+            exact=self.exact,
         )
         if self.sensitivity is not None:
             known = convert.SENSITIVITIES
@@ -75,6 +77,7 @@ class SearchCalls(Connection):
         sensitivity: hits.Sensitivity | None = None,
         max_e_value: float | None = None,
         where: hits.Where = (),
+        exact: bool = False,
     ) -> Ask[hits.Hits]:
         """Returns the RNAs most like a query, best first, each explained.
 
@@ -93,6 +96,8 @@ class SearchCalls(Connection):
             max_e_value: leaves out hits with a larger one; never with "fast".
             where: which RNAs to search among: {"type": "tRNA", "family": ["RF00005",
                 "RF00023"], "length": Between(50, 200), "organism": NoneOf(["..."])}.
+            exact: whether "fast" compares every RNA rather than candidates; only with
+                it.
 
         Raises:
             CollectionNotFoundError: there is no such collection.
@@ -102,7 +107,7 @@ class SearchCalls(Connection):
                 dictionary has no alignment model and one is needed.
         """
         how = How(
-            top_k, max_shared_features, degap, sensitivity, max_e_value, where
+            top_k, max_shared_features, degap, sensitivity, max_e_value, where, exact
         )  # fmt: skip
         request = _request(collection, how, sequence, rna, code)
         return Ask(self._collections.SearchSimilar, request, convert.hits)
@@ -121,6 +126,7 @@ class SearchCalls(Connection):
         sensitivity: hits.Sensitivity | None = None,
         max_e_value: float | None = None,
         where: hits.Where = (),
+        exact: bool = False,
     ) -> Pages[hits.Hit]:
         """Yields the hits of a search, fetching page after page as they are taken.
 
@@ -128,7 +134,7 @@ class SearchCalls(Connection):
         explained. Parameters and errors are those of `search`.
         """
         how = How(
-            top_k, max_shared_features, degap, sensitivity, max_e_value, where
+            top_k, max_shared_features, degap, sensitivity, max_e_value, where, exact
         )  # fmt: skip
         request = _request(collection, how, sequence, rna, code)
         request.page_size = _PAGE_SIZE
@@ -145,6 +151,7 @@ class SearchCalls(Connection):
         sensitivity: hits.Sensitivity | None = None,
         max_e_value: float | None = None,
         where: hits.Where = (),
+        exact: bool = False,
         on_rejection: OnRejection = "raise",
         n_ahead: int = N_AHEAD,
     ) -> Iterator[hits.Hits]:
@@ -162,6 +169,7 @@ class SearchCalls(Connection):
             sensitivity: of the search.
             max_e_value: of the hits.
             where: of the RNAs.
+            exact: of the search.
             on_rejection: whether a refused query is an error; if not, it has no hits,
                 and `Hits.rejection` says why.
             n_ahead: queries under way at once, at least 1.
@@ -171,7 +179,7 @@ class SearchCalls(Connection):
             RibolexError: and others, as in `search`.
         """
         how = How(
-            top_k, max_shared_features, degap, sensitivity, max_e_value, where
+            top_k, max_shared_features, degap, sensitivity, max_e_value, where, exact
         )  # fmt: skip
         request = how.request(collection)
         answers = answers_in_order(

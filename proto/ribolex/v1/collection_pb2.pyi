@@ -922,6 +922,7 @@ class SearchSimilarRequest(_message.Message):
     WHERE_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    EXACT_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """The collection to search."""
     sequence: _builtins.str
@@ -950,6 +951,10 @@ class SearchSimilarRequest(_message.Message):
     """next_page_token of the page before, all else being as it was asked; empty for the
     first page. The search is made again: RNAs stored or replaced meanwhile are seen.
     """
+    exact: _builtins.bool
+    """Whether SENSITIVITY_FAST compares every RNA rather than candidates; refused with
+    another sensitivity.
+    """
     @_builtins.property
     def code(self) -> _codes_pb2.Codes:
         """A sequence code [1, n_features] of the collection's dictionary, pooled as
@@ -976,10 +981,11 @@ class SearchSimilarRequest(_message.Message):
         where: _abc.Iterable[Global___Condition] | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        exact: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_max_e_value", b"_max_e_value", "_max_shared_features", b"_max_shared_features", "code", b"code", "max_e_value", b"max_e_value", "max_shared_features", b"max_shared_features", "query", b"query", "rna", b"rna", "sequence", b"sequence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_e_value", b"_max_e_value", "_max_shared_features", b"_max_shared_features", "code", b"code", "collection", b"collection", "degap", b"degap", "max_e_value", b"max_e_value", "max_shared_features", b"max_shared_features", "page_size", b"page_size", "page_token", b"page_token", "query", b"query", "rna", b"rna", "sensitivity", b"sensitivity", "sequence", b"sequence", "top_k", b"top_k", "where", b"where"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_e_value", b"_max_e_value", "_max_shared_features", b"_max_shared_features", "code", b"code", "collection", b"collection", "degap", b"degap", "exact", b"exact", "max_e_value", b"max_e_value", "max_shared_features", b"max_shared_features", "page_size", b"page_size", "page_token", b"page_token", "query", b"query", "rna", b"rna", "sensitivity", b"sensitivity", "sequence", b"sequence", "top_k", b"top_k", "where", b"where"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_e_value: _TypeAlias = _typing.Literal["max_e_value"]  # noqa: Y015
     _WhichOneofArgType__max_e_value: _TypeAlias = _typing.Literal["_max_e_value", b"_max_e_value"]  # noqa: Y015

@@ -144,6 +144,10 @@ def search(
     alignments: Annotated[
         bool, typer.Option("--alignments", help="Draw each alignment, too.")
     ] = False,
+    exact: Annotated[
+        bool,
+        typer.Option("--exact", help="With fast: compare every RNA, not candidates."),
+    ] = False,
     degap: options.Degap = False,
     skip_rejected: options.SkipRejected = False,
     as_json: options.AsJson = False,
@@ -165,6 +169,7 @@ def search(
     asked: dict[str, Any] = {
         "top_k": top, "max_shared_features": 0 if out else features, "degap": degap,
         "sensitivity": chosen, "max_e_value": max_e_value, "where": conditions,
+        "exact": exact,
     }  # fmt: skip
     with ExitStack() as stack:
         told = open_output(stack, out)

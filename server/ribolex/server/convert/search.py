@@ -61,7 +61,14 @@ def decode_search(
         convert.decode_count(request.page_size, "page_size", default=0, limit=1000),
         _decode_token(request),
         check,
+        _decode_exact(request),
     )
+
+
+def _decode_exact(request: pb.SearchSimilarRequest) -> bool:
+    if request.exact and request.sensitivity != pb.SENSITIVITY_FAST:
+        raise InvalidRequestError("exact", "true, expected SENSITIVITY_FAST with it")
+    return request.exact
 
 
 def decode_max_shared(request: pb.SearchSimilarRequest | pb.AlignRequest) -> int:
