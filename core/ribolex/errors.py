@@ -16,6 +16,7 @@
     ├── IncompatibleDictionaryError      made for another model, layer or width
     ├── DictionaryInUseError             cannot be withdrawn, somebody needs it
     ├── StaleWriteError                  the registry moved underneath
+    ├── CollectionMovedError             it is under another dictionary by now
     ├── OverloadedError                  a bounded queue is full
     ├── TooManyCallsError                a client has as many calls open as it may
     ├── NotAuthenticatedError            no token came, or one that is not known
@@ -235,6 +236,22 @@ class StaleWriteError(RibolexError):
         self.name = name
         self.expected = expected
         self.got = got
+
+
+class CollectionMovedError(RibolexError):
+    """Raised when a collection is under another dictionary than when a call began.
+
+    Attributes:
+        name: The collection.
+        ref: The dictionary that it is under now, "name@version".
+    """
+
+    def __init__(self, name: str, ref: str) -> None:
+        super().__init__(
+            f"collection {name!r} moved to dictionary {ref!r} meanwhile; ask again"
+        )
+        self.name = name
+        self.ref = ref
 
 
 class OverloadedError(RibolexError):

@@ -55,7 +55,7 @@ def process(settings: Mapping[str, Any], data: Path) -> Iterator[Process]:
         command += [f"--{name.replace('_', '-')}", str(value)]
     popen = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
-        for _ in range(600):
+        for _ in range(2400):
             if file.exists() or popen.poll() is not None:
                 break
             time.sleep(0.05)

@@ -25,7 +25,7 @@ from ribolex.client.ask import Ask, awaited, awaited_pages
 from ribolex.client.async_stream import answers_in_order, in_batches
 from ribolex.client.client import Client
 from ribolex.client.collection import MAX_SIZE as MAX_UPSERT
-from ribolex.client.collection import UpsertTally, size_of, unheard
+from ribolex.client.collection import UpsertTally, reindex_request, size_of, unheard
 from ribolex.client.connection import AsyncConnection, closed_or
 from ribolex.client.dictionary import watch_request
 from ribolex.client.encoder import (
@@ -63,6 +63,7 @@ class AsyncClient(AsyncConnection):
     list_collections = awaited_pages(Client.list_collections)
     delete_collection = awaited(Client.delete_collection)
     restore = awaited(Client.restore)
+    end_reindex = awaited(Client.end_reindex)
     get_rna = awaited(Client.get_rna)
     list_rnas = awaited_pages(Client.list_rnas)
     delete_rnas = awaited(Client.delete_rnas)
@@ -181,6 +182,26 @@ class AsyncClient(AsyncConnection):
             async with aclosing(answers):
                 async for (message,) in answers:
                     yield accepted(convert.streamed_hits(message), on_rejection)
+
+    async def reindex(
+        self,
+        collection: str,
+        dictionary: str | records.DictionaryRef | None = None,
+        *,
+        max_share: float = 0.5,
+        min_overlap: float = 0.0,
+    ) -> AsyncIterator[records.ReindexProgress]:
+        """Indexes a collection under another dictionary; see `Client.reindex`."""
+        request = reindex_request(collection, dictionary, max_share, min_overlap)
+        with translated(self.address):
+            call = self._collections.Reindex(request, metadata=self._metadata)
+            try:
+                async for answer in call:
+                    yield convert.reindex_progress(answer)
+            except asyncio.CancelledError as error:
+                raise closed_or(error) from error
+            finally:
+                call.cancel()
 
     async def snapshot(
         self,

@@ -25,6 +25,21 @@ def unheard(n_done: int) -> None:
     """Does nothing with what it is told."""
 
 
+def reindex_request(
+    collection: str,
+    dictionary: str | records.DictionaryRef | None,
+    max_share: float,
+    min_overlap: float,
+) -> collection_pb2.ReindexRequest:
+    """Returns the message that moves a collection."""
+    return collection_pb2.ReindexRequest(
+        collection=collection,
+        dictionary=convert.dictionary_ref_to_pb(dictionary),
+        max_share=max_share,
+        min_overlap=min_overlap,
+    )
+
+
 def restore_requests(path: Path, name: str) -> Iterator[collection_pb2.RestoreRequest]:
     """Returns the messages that carry a snapshot; the file is opened at once."""
     parts = snapshots.chunks(path)
@@ -131,6 +146,56 @@ class CollectionCalls(Connection):
             ):
                 on_progress(file.write(answer.chunk))
         return snapshots.describe_snapshot(Path(path))
+
+    def reindex(
+        self,
+        collection: str,
+        dictionary: str | records.DictionaryRef | None = None,
+        *,
+        max_share: float = 0.5,
+        min_overlap: float = 0.0,
+    ) -> Iterator[records.ReindexProgress]:
+        """Indexes a collection under another dictionary; yields how far it is.
+
+        It is read and written meanwhile, and moves once the new index is whole. The
+        server goes on without the caller; asking again joins it. Asking for the
+        dictionary before leads back, until `end_reindex`.
+
+        Args:
+            collection: its name.
+            dictionary: "name", "name@version", or None for the server's default.
+            max_share: of the time that the work may take, 0.01 to 1.
+            min_overlap: of the ten nearest neighbours before and after, 0 to 1; below
+                it the collection stays, and the last state is "held".
+
+        Raises:
+            CollectionNotFoundError: there is none of that name.
+            DictionaryNotFoundError: there is no such dictionary.
+            IncompatibleDictionaryError: it does not fit the model.
+            InvalidRequestError: the collection is under it, or on its way to another,
+                or a number is out of range.
+        """
+        request = reindex_request(collection, dictionary, max_share, min_overlap)
+        with translated(self.address):
+            call = self._collections.Reindex(request, metadata=self._metadata)
+            try:
+                for answer in call:
+                    yield convert.reindex_progress(answer)
+            finally:
+                call.cancel()
+
+    @blocking
+    def end_reindex(self, collection: str) -> Ask[records.Collection]:
+        """Deletes what of a collection is not searched: begun, or kept from before.
+
+        Raises:
+            CollectionNotFoundError: there is none of that name.
+        """
+        return Ask(
+            self._collections.EndReindex,
+            collection_pb2.EndReindexRequest(collection=collection),
+            lambda answer: convert.collection(answer.collection),
+        )
 
     @blocking
     def restore(self, path: Path | str, *, name: str = "") -> Ask[records.Collection]:

@@ -98,6 +98,10 @@ def print_collection(console: Console, one: records.Collection) -> None:
         table.add_row("nucleotides", f"{told.n_nucleotides:,}")
         records_mib, index_mib = told.records_bytes / 2**20, told.index_bytes / 2**20
         table.add_row("on disk", f"{records_mib:,.1f} MiB; index {index_mib:,.1f} MiB")
+        if told.coming is not None:
+            table.add_row("on its way to", Text(str(told.coming)))
+        if told.kept is not None:
+            table.add_row("kept", Text(str(told.kept)))
         for key in told.keys:
             kind = "numbers" if key.is_number else "values"
             about = f"{key.n_values:,} {kind}, of {key.n_rnas:,} RNAs"

@@ -215,6 +215,10 @@ class CollectionDetails:
     """Of files that are drawn from it."""
     keys: tuple[MetadataKey, ...]
     """What most RNAs have first."""
+    kept: DictionaryRef | None = None
+    """What it was indexed under before, if that index is kept."""
+    coming: DictionaryRef | None = None
+    """What it is on its way to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +233,22 @@ class Collection:
     """Seconds since 1970-01-01T00:00:00 UTC."""
     details: CollectionDetails | None = None
     """Only where one collection was asked for, and its dictionary is there."""
+
+
+ReindexState = Literal["encoding", "comparing", "held", "done"]
+"""What is being done; "held": neighbours differ too much, it stays where it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReindexProgress:
+    """How far a collection is on its way to another dictionary."""
+
+    state: ReindexState
+    n_done: int
+    """RNAs in the new index as they are in the old one."""
+    n_rnas: int
+    overlap: float | None
+    """Mean part of the ten nearest neighbours that are the same before and after."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,42 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _ReindexState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReindexStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReindexState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REINDEX_STATE_UNSPECIFIED: _ReindexState.ValueType  # 0
+    """Never sent."""
+    REINDEX_STATE_ENCODING: _ReindexState.ValueType  # 1
+    """RNAs are encoded and indexed."""
+    REINDEX_STATE_COMPARING: _ReindexState.ValueType  # 2
+    """Neighbours before and after are compared, and the last few RNAs are followed."""
+    REINDEX_STATE_HELD: _ReindexState.ValueType  # 3
+    """The neighbours differ too much. What was built stays: ask again with a lower
+    min_overlap, or EndReindex.
+    """
+    REINDEX_STATE_DONE: _ReindexState.ValueType  # 4
+    """Searches see the new index."""
+
+class ReindexState(_ReindexState, metaclass=_ReindexStateEnumTypeWrapper):
+    """What is being done on the way to another dictionary."""
+
+REINDEX_STATE_UNSPECIFIED: ReindexState.ValueType  # 0
+"""Never sent."""
+REINDEX_STATE_ENCODING: ReindexState.ValueType  # 1
+"""RNAs are encoded and indexed."""
+REINDEX_STATE_COMPARING: ReindexState.ValueType  # 2
+"""Neighbours before and after are compared, and the last few RNAs are followed."""
+REINDEX_STATE_HELD: ReindexState.ValueType  # 3
+"""The neighbours differ too much. What was built stays: ask again with a lower
+min_overlap, or EndReindex.
+"""
+REINDEX_STATE_DONE: ReindexState.ValueType  # 4
+"""Searches see the new index."""
+Global___ReindexState: _TypeAlias = ReindexState  # noqa: Y015
+
 class _Sensitivity:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -229,7 +265,7 @@ class CreateCollectionRequest(_message.Message):
     @_builtins.property
     def dictionary(self) -> _codes_pb2.DictionaryRef:
         """Dictionary to index under. Absent: the server's default, current version. The
-        collection stays with the version found now.
+        collection stays with the version found now, until it is told otherwise (Reindex).
         """
 
     def __init__(
@@ -333,6 +369,8 @@ class CollectionDetails(_message.Message):
     RECORDS_BYTES_FIELD_NUMBER: _builtins.int
     INDEX_BYTES_FIELD_NUMBER: _builtins.int
     KEYS_FIELD_NUMBER: _builtins.int
+    KEPT_FIELD_NUMBER: _builtins.int
+    COMING_FIELD_NUMBER: _builtins.int
     n_nucleotides: _builtins.int
     """Of all RNAs together."""
     records_bytes: _builtins.int
@@ -343,6 +381,14 @@ class CollectionDetails(_message.Message):
     def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetadataKey]:
         """What there is to ask for, what most RNAs have first; the first 1000 keys."""
 
+    @_builtins.property
+    def kept(self) -> _codes_pb2.DictionaryRef:
+        """The dictionary that it was indexed under before, if that index is kept."""
+
+    @_builtins.property
+    def coming(self) -> _codes_pb2.DictionaryRef:
+        """The dictionary that it is on its way to."""
+
     def __init__(
         self,
         *,
@@ -350,10 +396,12 @@ class CollectionDetails(_message.Message):
         records_bytes: _builtins.int = ...,
         index_bytes: _builtins.int = ...,
         keys: _abc.Iterable[Global___MetadataKey] | None = ...,
+        kept: _codes_pb2.DictionaryRef | None = ...,
+        coming: _codes_pb2.DictionaryRef | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["coming", b"coming", "kept", b"kept"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["index_bytes", b"index_bytes", "keys", b"keys", "n_nucleotides", b"n_nucleotides", "records_bytes", b"records_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["coming", b"coming", "index_bytes", b"index_bytes", "kept", b"kept", "keys", b"keys", "n_nucleotides", b"n_nucleotides", "records_bytes", b"records_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -490,6 +538,132 @@ class DeleteCollectionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteCollectionResponse: _TypeAlias = DeleteCollectionResponse  # noqa: Y015
+
+@_typing.final
+class ReindexRequest(_message.Message):
+    """Asks to index a collection under another dictionary."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    DICTIONARY_FIELD_NUMBER: _builtins.int
+    MAX_SHARE_FIELD_NUMBER: _builtins.int
+    MIN_OVERLAP_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """The collection."""
+    max_share: _builtins.float
+    """Part of the time that the work may take, 0.01 .. 1; the rest of it is rest.
+    Absent: 0.5. Searches go first in any case.
+    """
+    min_overlap: _builtins.float
+    """Least mean part of the ten nearest neighbours that must be the same before and
+    after, 0 .. 1; below it the collection stays where it is (REINDEX_STATE_HELD).
+    """
+    @_builtins.property
+    def dictionary(self) -> _codes_pb2.DictionaryRef:
+        """The dictionary. Absent: the server's default, current version."""
+
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+        dictionary: _codes_pb2.DictionaryRef | None = ...,
+        max_share: _builtins.float | None = ...,
+        min_overlap: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_share", b"_max_share", "dictionary", b"dictionary", "max_share", b"max_share"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_share", b"_max_share", "collection", b"collection", "dictionary", b"dictionary", "max_share", b"max_share", "min_overlap", b"min_overlap"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_share: _TypeAlias = _typing.Literal["max_share"]  # noqa: Y015
+    _WhichOneofArgType__max_share: _TypeAlias = _typing.Literal["_max_share", b"_max_share"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_share) -> _WhichOneofReturnType__max_share | None: ...
+
+Global___ReindexRequest: _TypeAlias = ReindexRequest  # noqa: Y015
+
+@_typing.final
+class ReindexResponse(_message.Message):
+    """How far a collection has come."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    N_DONE_FIELD_NUMBER: _builtins.int
+    N_RNAS_FIELD_NUMBER: _builtins.int
+    OVERLAP_FIELD_NUMBER: _builtins.int
+    state: Global___ReindexState.ValueType
+    """What is being done."""
+    n_done: _builtins.int
+    """RNAs in the new index as they are in the old one."""
+    n_rnas: _builtins.int
+    """RNAs in the old one."""
+    overlap: _builtins.float
+    """Mean part of the ten nearest neighbours by sequence codes that are the same before
+    and after, over up to 64 RNAs; absent before they were compared.
+    """
+    def __init__(
+        self,
+        *,
+        state: Global___ReindexState.ValueType = ...,
+        n_done: _builtins.int = ...,
+        n_rnas: _builtins.int = ...,
+        overlap: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_overlap", b"_overlap", "overlap", b"overlap"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_overlap", b"_overlap", "n_done", b"n_done", "n_rnas", b"n_rnas", "overlap", b"overlap", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__overlap: _TypeAlias = _typing.Literal["overlap"]  # noqa: Y015
+    _WhichOneofArgType__overlap: _TypeAlias = _typing.Literal["_overlap", b"_overlap"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__overlap) -> _WhichOneofReturnType__overlap | None: ...
+
+Global___ReindexResponse: _TypeAlias = ReindexResponse  # noqa: Y015
+
+@_typing.final
+class EndReindexRequest(_message.Message):
+    """Asks to end the re-indexing of a collection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    collection: _builtins.str
+    """The collection."""
+    def __init__(
+        self,
+        *,
+        collection: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndReindexRequest: _TypeAlias = EndReindexRequest  # noqa: Y015
+
+@_typing.final
+class EndReindexResponse(_message.Message):
+    """What is not searched is gone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def collection(self) -> Global___Collection:
+        """Facts of what is."""
+
+    def __init__(
+        self,
+        *,
+        collection: Global___Collection | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndReindexResponse: _TypeAlias = EndReindexResponse  # noqa: Y015
 
 @_typing.final
 class SnapshotRequest(_message.Message):

@@ -72,6 +72,16 @@ class CollectionServiceStub(object):
                 request_serializer=ribolex_dot_v1_dot_collection__pb2.RestoreRequest.SerializeToString,
                 response_deserializer=ribolex_dot_v1_dot_collection__pb2.RestoreResponse.FromString,
                 _registered_method=True)
+        self.Reindex = channel.unary_stream(
+                '/ribolex.v1.CollectionService/Reindex',
+                request_serializer=ribolex_dot_v1_dot_collection__pb2.ReindexRequest.SerializeToString,
+                response_deserializer=ribolex_dot_v1_dot_collection__pb2.ReindexResponse.FromString,
+                _registered_method=True)
+        self.EndReindex = channel.unary_unary(
+                '/ribolex.v1.CollectionService/EndReindex',
+                request_serializer=ribolex_dot_v1_dot_collection__pb2.EndReindexRequest.SerializeToString,
+                response_deserializer=ribolex_dot_v1_dot_collection__pb2.EndReindexResponse.FromString,
+                _registered_method=True)
         self.UpsertRnas = channel.stream_unary(
                 '/ribolex.v1.CollectionService/UpsertRnas',
                 request_serializer=ribolex_dot_v1_dot_collection__pb2.UpsertRnasRequest.SerializeToString,
@@ -175,6 +185,26 @@ class CollectionServiceServicer(object):
         taken; DATA_LOSS if the content has another digest than it tells;
         INVALID_ARGUMENT if it is no such file, or cut short; FAILED_PRECONDITION if its
         dictionary is unknown here, or another one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Reindex(self, request, context):
+        """Indexes a collection under another dictionary while it is read and written, and
+        has searches see it once it is whole. Answers with how far it is, until it is
+        there or held. Work goes on without the caller, and with the next start of the
+        server; who asks again joins it. The index before is kept: asking for its
+        dictionary leads back. FAILED_PRECONDITION if the dictionary does not fit the
+        model; INVALID_ARGUMENT if the collection is under it, or on its way to another.
+        Calls that began under the dictionary before may fail with ABORTED: ask again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EndReindex(self, request, context):
+        """Stops that, and deletes what is not searched: what was begun, and what was kept.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -290,6 +320,16 @@ def add_CollectionServiceServicer_to_server(servicer, server):
                     servicer.Restore,
                     request_deserializer=ribolex_dot_v1_dot_collection__pb2.RestoreRequest.FromString,
                     response_serializer=ribolex_dot_v1_dot_collection__pb2.RestoreResponse.SerializeToString,
+            ),
+            'Reindex': grpc.unary_stream_rpc_method_handler(
+                    servicer.Reindex,
+                    request_deserializer=ribolex_dot_v1_dot_collection__pb2.ReindexRequest.FromString,
+                    response_serializer=ribolex_dot_v1_dot_collection__pb2.ReindexResponse.SerializeToString,
+            ),
+            'EndReindex': grpc.unary_unary_rpc_method_handler(
+                    servicer.EndReindex,
+                    request_deserializer=ribolex_dot_v1_dot_collection__pb2.EndReindexRequest.FromString,
+                    response_serializer=ribolex_dot_v1_dot_collection__pb2.EndReindexResponse.SerializeToString,
             ),
             'UpsertRnas': grpc.stream_unary_rpc_method_handler(
                     servicer.UpsertRnas,
@@ -507,6 +547,60 @@ class CollectionService(object):
             '/ribolex.v1.CollectionService/Restore',
             ribolex_dot_v1_dot_collection__pb2.RestoreRequest.SerializeToString,
             ribolex_dot_v1_dot_collection__pb2.RestoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reindex(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/ribolex.v1.CollectionService/Reindex',
+            ribolex_dot_v1_dot_collection__pb2.ReindexRequest.SerializeToString,
+            ribolex_dot_v1_dot_collection__pb2.ReindexResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EndReindex(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ribolex.v1.CollectionService/EndReindex',
+            ribolex_dot_v1_dot_collection__pb2.EndReindexRequest.SerializeToString,
+            ribolex_dot_v1_dot_collection__pb2.EndReindexResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -64,6 +64,17 @@ class CollectionServiceStub:
     INVALID_ARGUMENT if it is no such file, or cut short; FAILED_PRECONDITION if its
     dictionary is unknown here, or another one.
     """
+    Reindex: _grpc.UnaryStreamMultiCallable[_collection_pb2.ReindexRequest, _collection_pb2.ReindexResponse]
+    """Indexes a collection under another dictionary while it is read and written, and
+    has searches see it once it is whole. Answers with how far it is, until it is
+    there or held. Work goes on without the caller, and with the next start of the
+    server; who asks again joins it. The index before is kept: asking for its
+    dictionary leads back. FAILED_PRECONDITION if the dictionary does not fit the
+    model; INVALID_ARGUMENT if the collection is under it, or on its way to another.
+    Calls that began under the dictionary before may fail with ABORTED: ask again.
+    """
+    EndReindex: _grpc.UnaryUnaryMultiCallable[_collection_pb2.EndReindexRequest, _collection_pb2.EndReindexResponse]
+    """Stops that, and deletes what is not searched: what was begun, and what was kept."""
     UpsertRnas: _grpc.StreamUnaryMultiCallable[_collection_pb2.UpsertRnasRequest, _collection_pb2.UpsertRnasResponse]
     """Encodes a stream of batches of RNAs and stores them; an RNA whose name is
     there already is replaced. The answer comes when all that it counts is on
@@ -141,6 +152,17 @@ class CollectionServiceAsyncStub(CollectionServiceStub):
     INVALID_ARGUMENT if it is no such file, or cut short; FAILED_PRECONDITION if its
     dictionary is unknown here, or another one.
     """
+    Reindex: _aio.UnaryStreamMultiCallable[_collection_pb2.ReindexRequest, _collection_pb2.ReindexResponse]  # type: ignore[assignment]
+    """Indexes a collection under another dictionary while it is read and written, and
+    has searches see it once it is whole. Answers with how far it is, until it is
+    there or held. Work goes on without the caller, and with the next start of the
+    server; who asks again joins it. The index before is kept: asking for its
+    dictionary leads back. FAILED_PRECONDITION if the dictionary does not fit the
+    model; INVALID_ARGUMENT if the collection is under it, or on its way to another.
+    Calls that began under the dictionary before may fail with ABORTED: ask again.
+    """
+    EndReindex: _aio.UnaryUnaryMultiCallable[_collection_pb2.EndReindexRequest, _collection_pb2.EndReindexResponse]  # type: ignore[assignment]
+    """Stops that, and deletes what is not searched: what was begun, and what was kept."""
     UpsertRnas: _aio.StreamUnaryMultiCallable[_collection_pb2.UpsertRnasRequest, _collection_pb2.UpsertRnasResponse]  # type: ignore[assignment]
     """Encodes a stream of batches of RNAs and stores them; an RNA whose name is
     there already is replaced. The answer comes when all that it counts is on
@@ -251,6 +273,29 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         INVALID_ARGUMENT if it is no such file, or cut short; FAILED_PRECONDITION if its
         dictionary is unknown here, or another one.
         """
+
+    @_abc_1.abstractmethod
+    def Reindex(
+        self,
+        request: _collection_pb2.ReindexRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_collection_pb2.ReindexResponse], _abc.AsyncIterator[_collection_pb2.ReindexResponse]]:
+        """Indexes a collection under another dictionary while it is read and written, and
+        has searches see it once it is whole. Answers with how far it is, until it is
+        there or held. Work goes on without the caller, and with the next start of the
+        server; who asks again joins it. The index before is kept: asking for its
+        dictionary leads back. FAILED_PRECONDITION if the dictionary does not fit the
+        model; INVALID_ARGUMENT if the collection is under it, or on its way to another.
+        Calls that began under the dictionary before may fail with ABORTED: ask again.
+        """
+
+    @_abc_1.abstractmethod
+    def EndReindex(
+        self,
+        request: _collection_pb2.EndReindexRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_collection_pb2.EndReindexResponse, _abc.Awaitable[_collection_pb2.EndReindexResponse]]:
+        """Stops that, and deletes what is not searched: what was begun, and what was kept."""
 
     @_abc_1.abstractmethod
     def UpsertRnas(

@@ -96,6 +96,7 @@ async def serve(
         await front.close(settings.drain_s)
         if backend is not None:
             await backend.swaps.close()
+            await backend.reindexer.close()
             await backend.engine.close()
             await backend.cache.close()
             await backend.collections.close()

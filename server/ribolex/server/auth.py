@@ -24,6 +24,8 @@ METHOD_SCOPES: Mapping[str, Scope] = {
     "/ribolex.v1.CollectionService/DeleteCollection": "write",
     "/ribolex.v1.CollectionService/Snapshot": "admin",
     "/ribolex.v1.CollectionService/Restore": "admin",
+    "/ribolex.v1.CollectionService/Reindex": "admin",
+    "/ribolex.v1.CollectionService/EndReindex": "admin",
     "/ribolex.v1.CollectionService/UpsertRnas": "write",
     "/ribolex.v1.CollectionService/GetRna": "read",
     "/ribolex.v1.CollectionService/ListRnas": "read",

@@ -29,6 +29,7 @@ from ribolex.server.index.store import CollectionStore
 from ribolex.server.index.upkeep import RelativesOptions
 from ribolex.server.metrics import Metrics, Reading
 from ribolex.server.panel import panel_check
+from ribolex.server.reindex import Reindexer
 from ribolex.server.services.gate import Backend
 from ribolex.server.services.room import Room
 from ribolex.server.settings import ServerSettings
@@ -77,6 +78,16 @@ def _readings(backend: Backend, data: Path) -> list[Reading]:
         Reading("disk_size_bytes", "Of that disk.", lambda: disk().total),
         Reading("collections", "Collections.", lambda: len(store.sizes)),
         Reading("index_codes", "RNAs in them.", lambda: sum(store.sizes.values())),
+        Reading(
+            "reindexing_collections",
+            "On their way to another dictionary, and worked on.",
+            lambda: len(backend.reindexer.n_left),
+        ),
+        Reading(
+            "reindexing_rnas",
+            "RNAs in them that are still to be encoded.",
+            lambda: sum(backend.reindexer.n_left.values()),
+        ),
         Reading(
             "search_recall_estimate",
             "Part of the hits there are that sensitive searches find.",
@@ -174,6 +185,8 @@ async def load_backend(
         )
         dictionaries.bind(lambda: collections.bound)
         await collections.open()
+        reindexer = Reindexer(engine, dictionaries, collections)
+        await reindexer.resume()
     except BaseException:
         await engine.close()
         raise
@@ -190,6 +203,7 @@ async def load_backend(
         metrics,
         Swaps(dictionaries, metrics),
         cache,
+        reindexer,
     )
     for reason in REASONS:
         metrics.swap_failures.labels(reason)

@@ -44,6 +44,7 @@ STATUS: dict[type[errors.RibolexError], grpc.StatusCode] = {
     errors.IncompatibleDictionaryError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.DictionaryInUseError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.StaleWriteError: grpc.StatusCode.ABORTED,
+    errors.CollectionMovedError: grpc.StatusCode.ABORTED,
     errors.OverloadedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.TooManyCallsError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.NotAuthenticatedError: grpc.StatusCode.UNAUTHENTICATED,

@@ -22,11 +22,13 @@ def register(app: typer.Typer) -> None:
     app.command("delete")(delete)
     app.command("snapshot")(snapshot)
     app.command("restore")(restore)
+    app.command("reindex")(reindex)
+    app.command("end-reindex")(end_reindex)
 
 
 @with_place
 def list_collections(context: typer.Context, place: Place) -> None:
-    """List collections, show, delete, save or restore one.
+    """List collections; show, delete, save, restore, re-index one.
 
     Without a command: those that there are.
     """
@@ -103,3 +105,59 @@ def restore(
     with place.connect(timeout) as client:
         found = client.restore(file, name=name)
     typer.echo(f"{found.name}: {found.n_rnas} RNAs under {found.dictionary}")
+
+
+@with_place
+def reindex(
+    place: Place,
+    name: Name,
+    dictionary: Annotated[
+        str | None,
+        typer.Option(help='"name" or "name@version"; else the server\'s default.'),
+    ] = None,
+    max_share: Annotated[
+        float, typer.Option(min=0.01, max=1.0, help="Of the time, for this work.")
+    ] = 0.5,
+    min_overlap: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Stay if fewer of the ten nearest are the same before and after.",
+        ),
+    ] = 0.0,
+) -> None:
+    """Index a collection under another dictionary while it is in use.
+
+    Ctrl-C leaves the server at it (with --local it goes on when asked again). The index
+    before is kept: its dictionary leads back, until `end-reindex`.
+    """
+    with place.connect(60.0, name) as client:
+        n_rnas = client.get_collection(name).n_rnas
+        with progress(f"indexing {name}", n_rnas) as advance:
+            done, states = (
+                0,
+                client.reindex(
+                    name, dictionary, max_share=max_share, min_overlap=min_overlap
+                ),
+            )
+            for found in states:
+                advance(found.n_done - done)
+                done = found.n_done
+        moved = client.get_collection(name)
+    overlap = "" if found.overlap is None else f"overlap@10 {found.overlap:.2f}"
+    if found.state == "held":
+        typer.echo(
+            f"{name}: held under {moved.dictionary}, {overlap}, expected {min_overlap}",
+            err=True,
+        )
+        raise typer.Exit(1)
+    typer.echo(f"{name}: {moved.n_rnas} RNAs under {moved.dictionary}, {overlap}")
+
+
+@with_place
+def end_reindex(place: Place, name: Name, timeout: options.Timeout = 300.0) -> None:
+    """Delete what is not searched of a collection: begun, or kept."""
+    with place.connect(timeout, name) as client:
+        found = client.end_reindex(name)
+    typer.echo(f"{name}: {found.n_rnas} RNAs under {found.dictionary}, nothing else")

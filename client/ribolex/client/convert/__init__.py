@@ -3,6 +3,7 @@
 from ribolex.client.convert.collections import (
     collection,
     collection_details,
+    reindex_progress,
     rna,
     rna_to_pb,
     stored_rna,
@@ -64,6 +65,7 @@ __all__ = [
     "moved",
     "nearest",
     "nearest_features",
+    "reindex_progress",
     "rejection",
     "rna",
     "rna_to_pb",

@@ -14,6 +14,12 @@ from ribolex.client.convert.values import (
 from ribolex.client.errors import InvalidRequestError
 from ribolex.v1 import codes_pb2, collection_pb2
 
+_STATES: Mapping[int, records.ReindexState] = {
+    collection_pb2.REINDEX_STATE_ENCODING: "encoding",
+    collection_pb2.REINDEX_STATE_COMPARING: "comparing",
+    collection_pb2.REINDEX_STATE_HELD: "held",
+    collection_pb2.REINDEX_STATE_DONE: "done",
+}
 _POOLING_NAMES: Mapping[int, records.Pooling] = {
     codes_pb2.POOLING_MAX: "max",
     codes_pb2.POOLING_MEAN: "mean",
@@ -75,9 +81,26 @@ def collection_details(
         for one in told.keys
     )
     details = records.CollectionDetails(
-        told.n_nucleotides, told.records_bytes, told.index_bytes, tuple(keys)
+        told.n_nucleotides,
+        told.records_bytes,
+        told.index_bytes,
+        tuple(keys),
+        dictionary_ref(told.kept) if told.HasField("kept") else None,
+        dictionary_ref(told.coming) if told.HasField("coming") else None,
     )
     return replace(facts, details=details)
+
+
+def reindex_progress(
+    message: collection_pb2.ReindexResponse,
+) -> records.ReindexProgress:
+    """Returns how far a collection is."""
+    return records.ReindexProgress(
+        _STATES.get(message.state, "encoding"),
+        message.n_done,
+        message.n_rnas,
+        message.overlap if message.HasField("overlap") else None,
+    )
 
 
 def stored_rna(message: collection_pb2.GetRnaResponse) -> records.StoredRna:

@@ -5,11 +5,19 @@ from ribolex.rna import Rna
 from ribolex.server.convert import codes as convert
 from ribolex.server.index.details import Details
 from ribolex.server.index.facts import Facts
+from ribolex.server.index.moves import Moves
 from ribolex.server.index.records import Record
 from ribolex.server.index.store import Summary
+from ribolex.server.reindex import Progress, State
 from ribolex.v1 import codes_pb2, collection_pb2
 
 _MAX_KEYS = 1000
+_STATES: dict[State, collection_pb2.ReindexState.ValueType] = {
+    "encoding": collection_pb2.REINDEX_STATE_ENCODING,
+    "comparing": collection_pb2.REINDEX_STATE_COMPARING,
+    "held": collection_pb2.REINDEX_STATE_HELD,
+    "done": collection_pb2.REINDEX_STATE_DONE,
+}
 
 
 def decode_rna(message: collection_pb2.RnaRecord) -> Rna:
@@ -61,6 +69,31 @@ def encode_details(details: Details) -> collection_pb2.CollectionDetails:
         records_bytes=details.records_bytes,
         index_bytes=details.index_bytes,
         keys=keys,
+    )
+
+
+def add_moves(
+    message: collection_pb2.CollectionDetails, name: str, moves: Moves
+) -> None:
+    """Tells of what there is of a collection beside what is searched."""
+    if kept := moves.kept.get(name):
+        message.kept.CopyFrom(_encode_ref(kept))
+    if name in moves.moves:
+        message.coming.CopyFrom(_encode_ref(moves.moves[name].plan.ref))
+
+
+def _encode_ref(ref: str) -> codes_pb2.DictionaryRef:
+    name, _, version = ref.rpartition("@")
+    return convert.encode_ref(name, int(version))
+
+
+def encode_progress(progress: Progress) -> collection_pb2.ReindexResponse:
+    """Returns how far a collection has come."""
+    return collection_pb2.ReindexResponse(
+        state=_STATES[progress.state],
+        n_done=progress.n_done,
+        n_rnas=progress.n_rnas,
+        overlap=progress.overlap,
     )
 
 

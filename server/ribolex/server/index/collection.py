@@ -19,6 +19,7 @@ from ribolex.errors import (
     NotReadyError,
     RnaNotFoundError,
 )
+from ribolex.rna import Rna
 from ribolex.server.index import schema
 from ribolex.server.index.details import Details, details_of
 from ribolex.server.index.explanation import Aligned
@@ -32,6 +33,7 @@ from ribolex.server.index.metadata import Condition, MetadataColumns
 from ribolex.server.index.pairwise import hit_of
 from ribolex.server.index.pooled import PooledSearch, Scored
 from ribolex.server.index.records import (
+    Place,
     PooledCode,
     Put,
     Record,
@@ -45,8 +47,7 @@ from ribolex.server.index.search import (
     Query,
     Rank,
     Search,
-    Sensitivity,
-    cannot_align,
+    choose,
 )
 from ribolex.server.index.upkeep import RelativesOptions, open_pooled, open_relatives
 
@@ -134,14 +135,15 @@ class Collection:
         them was made.
         """
         pool = self.facts.measure.pool
-        steps = [
-            each
-            if isinstance(each, Removal)
-            else Put(
-                [Record(r, codes, pool(codes), fvu) for r, codes, fvu in each.rnas]
-            )
-            for each in changes
-        ]
+        steps: list[Put | Removal] = []
+        for each in changes:
+            if isinstance(each, Removal):
+                steps.append(each)
+                continue
+            records = [
+                Record(r, codes, pool(codes), fvu) for r, codes, fvu in each.rnas
+            ]
+            steps.append(Put(records, each.places))
         pooled = self._pooled
         done = self._records.write(steps)
         stored, relatives = done.stored, self.relatives
@@ -151,13 +153,15 @@ class Collection:
             if relatives is not None:
                 relatives.index.remove(done.removed)
         if stored:
-            codes = [record.pooled for record in stored.values()]
-            pooled.index.put(list(stored), done.change, codes)
+            changes_of = [done.changes[rna_id] for rna_id in stored]
+            pooled_codes = [record.pooled for record in stored.values()]
+            pooled.index.put(list(stored), changes_of, pooled_codes)
         for rna_id, record in stored.items():
             rna = record.rna
             self._metadata.put(rna_id, rna.metadata, len(rna.sequence))
             if relatives is not None:
-                relatives.put(rna_id, done.change, rna.sequence, record.codes)
+                change, codes = done.changes[rna_id], record.codes
+                relatives.put(rna_id, change, rna.sequence, codes)
         return done.written
 
     def upsert(self, rnas: Sequence[Encoded]) -> Written:
@@ -176,6 +180,10 @@ class Collection:
         ids = np.flatnonzero(self._metadata.allowed(where))
         return self.delete(self._records.names(ids[:limit].tolist()))
 
+    def copies(self, ids: Sequence[int]) -> list[tuple[Place, Rna]]:
+        """Returns stored RNAs, and their places; passes over those not there."""
+        return self._records.copies(ids)
+
     def list_rnas(
         self, where: Sequence[Condition], after: str, limit: int, max_size: int
     ) -> Listed:
@@ -186,6 +194,10 @@ class Collection:
         """
         allowed = self._metadata.allowed(where)
         return list_rnas(self._records, allowed, after, limit, max_size)
+
+    def has(self, name: str) -> bool:
+        """Returns whether there is an RNA of that name."""
+        return self._records.find(name) is not None
 
     def get(self, name: str) -> Record:
         """Returns a stored RNA.
@@ -238,7 +250,8 @@ class Collection:
                 is about what no RNA has.
         """
         search.check()
-        sensitivity = self._sensitivity(query, search)
+        ref = f"{self.facts.dictionary}@{self.facts.version}"
+        sensitivity = choose(query, search, ref, self.relatives is not None)
         allowed = self._metadata.allowed(search.where) if search.where else None
         n_rnas = self.n_rnas
         n_searched = n_rnas if allowed is None else int(np.count_nonzero(allowed))
@@ -279,27 +292,6 @@ class Collection:
             raise NotReadyError(f"collection {self.facts.name!r} has no index yet")
         return self._search
 
-    def _sensitivity(self, query: Query, search: Search) -> Sensitivity:
-        """Returns how to search, once it is clear that this can be done."""
-        wanted = search.sensitivity
-        if wanted == "fast" and search.max_e_value is not None:
-            raise InvalidRequestError(
-                "max_e_value", "a fast search has no E-values, expected another one"
-            )
-        is_aligned = wanted in ("sensitive", "exhaustive")
-        is_aligned = is_aligned or search.max_e_value is not None
-        if self.relatives is None and is_aligned:
-            raise cannot_align(f"{self.facts.dictionary}@{self.facts.version}")
-        if query.sequence is None and is_aligned:
-            raise InvalidRequestError(
-                "code", "has nothing to align, expected a sequence or an RNA"
-            )
-        if wanted is not None:
-            return wanted
-        return (
-            "fast" if self.relatives is None or query.sequence is None else "sensitive"
-        )
-
     def _compare(
         self, query: Query, search: Search, allowed: Bool[np.ndarray, " id"] | None
     ) -> dict[Rank, Callable[[], Hit]]:
@@ -323,7 +315,7 @@ class Collection:
     ) -> dict[Rank, Callable[[], Hit]]:
         """Returns how to explain the hits of a search that aligns, by rank."""
         relatives, codes, sequence = self.relatives, query.codes, query.sequence
-        # _sensitivity has looked.
+        # `choose` has looked.
         assert relatives is not None
         assert codes is not None
         assert sequence is not None

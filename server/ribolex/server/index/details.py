@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ribolex.server.index.metadata import KeyFacts, MetadataColumns
 from ribolex.server.index.schema import RECORDS
-from ribolex.server.index.upkeep import POSITIONS
+from ribolex.server.index.upkeep import POOLED, POSITIONS
 
 
 class Details(NamedTuple):
@@ -28,7 +28,7 @@ def details_of(folder: Path, metadata: MetadataColumns) -> Details:
     For the one thread that changes what is there.
     """
     records = folder.glob(f"{RECORDS}*")
-    blocks = (folder / POSITIONS).glob("*")
+    blocks = (path for name in (POSITIONS, POOLED) for path in (folder / name).glob("*"))
     return Details(
         metadata.n_nucleotides,
         sum(path.stat().st_size for path in records),

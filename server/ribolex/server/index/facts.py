@@ -1,4 +1,4 @@
-"""What a collection is made with, and keeps for life."""
+"""What a collection is made with, and keeps until it is indexed anew."""
 
 import time
 from dataclasses import asdict, dataclass

@@ -12,6 +12,7 @@ from ribolex.dictionary import Codes
 from ribolex.errors import InvalidRequestError
 from ribolex.rna import Rna
 from ribolex.rna.alphabet import GAPS
+from ribolex.server.index.records import Place
 
 _MAX_NAME = 256
 _MAX_KEYS = 64
@@ -36,6 +37,8 @@ class Storing(NamedTuple):
     """RNAs to be stored; each replaces the one of its name."""
 
     rnas: Sequence[Encoded]
+    places: Sequence[Place] | None = None
+    """Where each belongs, if that is decided elsewhere."""
 
 
 def check_rna(rna: Rna, where: str, *, degap: bool = False) -> str | None:

@@ -54,6 +54,8 @@ class Owner:
         loading: Held by who has the index built.
         is_loaded: Whether it was.
         is_gone: Whether it is closed.
+        content_id: Of the dictionary, once it is loaded.
+        may_write: Whether changes may be lined up; whoever makes one looks first.
     """
 
     def __init__(
@@ -62,8 +64,13 @@ class Owner:
         options: RelativesOptions,
         ref: str = "",
         on_commit: OnCommit = lambda n_changes, took_s: None,
+        name: str = "",
     ) -> None:
         self.folder = folder
+        self._name = name or folder.name
+        self.content_id = ""
+        self.may_write = asyncio.Event()
+        self.may_write.set()
         self._options = options
         self.dictionary_ref = ref
         self.loading = asyncio.Lock()
@@ -71,7 +78,7 @@ class Owner:
         self._on_commit = on_commit
         # FAISS would wake a team of threads for every query, of which one can work.
         self._thread = ThreadPoolExecutor(
-            1, f"ribolex-{folder.name}", faiss.omp_set_num_threads, (1,)
+            1, f"ribolex-{self._name}", faiss.omp_set_num_threads, (1,)
         )
         self._collection: Collection | None = None
         self._waiting: deque[_Waiting] = deque()
@@ -85,13 +92,14 @@ class Owner:
     async def run(self, job: Callable[[Collection], Result]) -> Result:
         """Returns what a job gives, done in the thread after all before it."""
         if self.is_gone:
-            raise CollectionNotFoundError(self.folder.name)
+            raise CollectionNotFoundError(self._name)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self._do, job)
 
     async def load(self, dictionary: Dictionary) -> None:
         """Has the index built, once; raises as `Collection.load`."""
         await self.run(lambda collection: collection.load(dictionary))
+        self.content_id = dictionary.content_id
         self.is_loaded = True
 
     async def write(self, change: Change) -> Written:
@@ -102,7 +110,7 @@ class Owner:
         is cancelled it may still be made, whole.
         """
         if self.is_gone:
-            raise CollectionNotFoundError(self.folder.name)
+            raise CollectionNotFoundError(self._name)
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Written] = loop.create_future()
         self._waiting.append(_Waiting(change, done))
@@ -142,7 +150,7 @@ class Owner:
 
     def _do(self, job: Callable[[Collection], Result]) -> Result:
         if self.is_gone:
-            raise CollectionNotFoundError(self.folder.name)
+            raise CollectionNotFoundError(self._name)
         if self._collection is None:
             self._collection = Collection(self.folder, self._options)
         return job(self._collection)

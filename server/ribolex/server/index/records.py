@@ -30,6 +30,11 @@ ON CONFLICT (name) DO UPDATE SET
     change = excluded.change
 RETURNING id
 """
+_REPLACE = """
+INSERT OR REPLACE INTO rna
+    (id, name, sequence, structure, metadata, fvu, features, pooled, peaks, change)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
 _SELECT = """
 SELECT name, sequence, structure, metadata, fvu, features, pooled, peaks,
     indptr, indices, "values"
@@ -60,10 +65,20 @@ class Record:
     fvu: float
 
 
+class Place(NamedTuple):
+    """What an RNA is known by within a collection."""
+
+    rna_id: int
+    change: int
+    """The last one that made it what it is."""
+
+
 class Put(NamedTuple):
     """Records to be stored; each replaces the one of its name."""
 
     records: Sequence[Record]
+    places: Sequence[Place] | None = None
+    """Where each belongs, if that is decided elsewhere."""
 
 
 class Removal(NamedTuple):
@@ -92,8 +107,28 @@ class Effect(NamedTuple):
     """By id, those put that are there now."""
     removed: list[int]
     """Ids that were there before, and are not any more."""
-    change: int
-    """Tells what the records are now from what their ids stood for before; rises."""
+    changes: dict[int, int]
+    """Of those stored, by id: tells what they are now from what their ids stood for
+    before; rises."""
+
+
+class _Group(NamedTuple):
+    """What a group of changes came to so far, by id."""
+
+    stored: dict[int, Record]
+    changes: dict[int, int]
+    was_there: dict[int, bool]
+    """Of each id that was touched, whether it was in use before."""
+
+    def put(self, rna_id: int, record: Record, change: int, is_known: bool) -> None:
+        self.was_there.setdefault(rna_id, is_known)
+        self.stored[rna_id], self.changes[rna_id] = record, change
+
+    def remove(self, ids: Iterable[int]) -> None:
+        for rna_id in ids:
+            self.was_there.setdefault(rna_id, True)
+            self.stored.pop(rna_id, None)
+            self.changes.pop(rna_id, None)
 
 
 class Changes(NamedTuple):
@@ -142,24 +177,29 @@ class Records:
         """
         # The time, since a deleted RNA's id may be given again.
         change = max(self._last_change + 1, time.time_ns())
-        stored: dict[int, Record] = {}
-        was_there: dict[int, bool] = {}
+        group = _Group({}, {}, {})
         written = []
         with self._transaction():
             for each in changes:
                 if isinstance(each, Removal):
-                    done = self._remove(each.names)
-                    for rna_id in done.ids:
-                        was_there.setdefault(rna_id, True)
-                        stored.pop(rna_id, None)
+                    written.append(self._remove(each.names, group))
+                elif each.places is None:
+                    written.append(self._put(each.records, change, group))
                 else:
-                    done = self._put(each.records, change, was_there)
-                    stored |= zip(done.ids, each.records, strict=True)
-                written.append(done)
-        self._last_change = change
+                    written.append(self._put_at(each.records, each.places, group))
+        self._last_change = max(change, self._last_change, *group.changes.values())
         self.n_rnas += sum(one.n_inserted - one.n_deleted for one in written)
+        stored, was_there = group.stored, group.was_there
         removed = [i for i, known in was_there.items() if known and i not in stored]
-        return Effect(written, stored, removed, change)
+        return Effect(written, stored, removed, group.changes)
+
+    def copies(self, ids: Iterable[int]) -> list[tuple[Place, Rna]]:
+        """Returns RNAs without codes, and their places; passes over those not there."""
+        statement = "SELECT change FROM rna WHERE id = ?"
+        found = ((i, self._db.execute(statement, (i,)).fetchone()) for i in ids)
+        return [
+            (Place(i, row[0]), self.read_rna(i)) for i, row in found if row is not None
+        ]
 
     def find(self, name: str) -> int | None:
         """Returns the id of the RNA of that name, if it is there."""
@@ -225,29 +265,48 @@ class Records:
             sequence, *blobs = self._db.execute(statement, (rna_id,)).fetchone()
             yield NucleotideCodes(rna_id, sequence, self._codes(*blobs))
 
-    def _put(
-        self, records: Sequence[Record], change: int, was_there: dict[int, bool]
-    ) -> Written:
-        """Stores records; notes of ids not met before whether they are in use."""
+    def _put(self, records: Sequence[Record], change: int, group: _Group) -> Written:
         ids, n_updated = [], 0
         for record in records:
             is_known = self.find(record.rna.name) is not None
             (rna_id,) = self._db.execute(_UPSERT, (*_row(record), change)).fetchone()
-            self._db.execute(
-                "INSERT OR REPLACE INTO nucleotide_code VALUES (?, ?, ?, ?)",
-                (rna_id, *_pack(record.codes)),
-            )
-            was_there.setdefault(rna_id, is_known)
+            self._put_codes(rna_id, record)
+            group.put(rna_id, record, change, is_known)
             n_updated += is_known
             ids.append(rna_id)
         return Written(ids, len(ids) - n_updated, n_updated)
 
-    def _remove(self, names: Iterable[str]) -> Written:
+    def _put_at(
+        self, records: Sequence[Record], places: Sequence[Place], group: _Group
+    ) -> Written:
+        n_updated = n_deleted = 0
+        for record, (rna_id, change) in zip(records, places, strict=True):
+            # The name may be under another id here, left from an RNA that is gone.
+            other = self.find(record.rna.name)
+            if other is not None and other != rna_id:
+                n_deleted += self._remove([record.rna.name], group).n_deleted
+            statement = "SELECT 1 FROM rna WHERE id = ?"
+            is_known = self._db.execute(statement, (rna_id,)).fetchone() is not None
+            self._db.execute(_REPLACE, (rna_id, *_row(record), change))
+            self._put_codes(rna_id, record)
+            group.put(rna_id, record, change, is_known)
+            n_updated += is_known
+        ids = [place.rna_id for place in places]
+        return Written(ids, len(ids) - n_updated, n_updated, n_deleted)
+
+    def _put_codes(self, rna_id: int, record: Record) -> None:
+        self._db.execute(
+            "INSERT OR REPLACE INTO nucleotide_code VALUES (?, ?, ?, ?)",
+            (rna_id, *_pack(record.codes)),
+        )
+
+    def _remove(self, names: Iterable[str], group: _Group) -> Written:
         found = (self.find(name) for name in set(names))
         ids = [rna_id for rna_id in found if rna_id is not None]
         rows = [(rna_id,) for rna_id in ids]
         self._db.executemany("DELETE FROM nucleotide_code WHERE id = ?", rows)
         self._db.executemany("DELETE FROM rna WHERE id = ?", rows)
+        group.remove(ids)
         return Written(ids, n_deleted=len(ids))
 
     def codes(self, ids: Iterable[int]) -> Iterator[Codes]:

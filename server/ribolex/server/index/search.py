@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from ribolex.dictionary import Codes
-from ribolex.errors import IncompatibleDictionaryError
+from ribolex.errors import IncompatibleDictionaryError, InvalidRequestError
 from ribolex.server.index.hits import Hit
 from ribolex.server.index.metadata import Condition
 from ribolex.server.index.records import PooledCode
@@ -91,3 +91,34 @@ def cannot_align(ref: str) -> IncompatibleDictionaryError:
     return IncompatibleDictionaryError(
         ref, "alignment model", "missing", "one, as ribolex dictionaries align makes"
     )
+
+
+def choose(query: Query, search: Search, ref: str, can_align: bool) -> Sensitivity:
+    """Returns how to search, once it is clear that this can be done.
+
+    Args:
+        query: what to look for.
+        search: how, and for how much.
+        ref: of the dictionary of the collection.
+        can_align: whether that has an alignment model.
+
+    Raises:
+        IncompatibleDictionaryError: it is to align, and cannot.
+        InvalidRequestError: what is asked for contradicts itself.
+    """
+    wanted = search.sensitivity
+    if wanted == "fast" and search.max_e_value is not None:
+        raise InvalidRequestError(
+            "max_e_value", "a fast search has no E-values, expected another one"
+        )
+    is_aligned = wanted in ("sensitive", "exhaustive")
+    is_aligned = is_aligned or search.max_e_value is not None
+    if is_aligned and not can_align:
+        raise cannot_align(ref)
+    if query.sequence is None and is_aligned:
+        raise InvalidRequestError(
+            "code", "has nothing to align, expected a sequence or an RNA"
+        )
+    if wanted is not None:
+        return wanted
+    return "sensitive" if can_align and query.sequence is not None else "fast"

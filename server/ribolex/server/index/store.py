@@ -4,32 +4,31 @@ Knows nothing of messages, or of what is done with a collection.
 """
 
 import asyncio
-import fcntl
 import logging
 import os
 import re
 import shutil
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from ribolex.dictionary import Dictionary
-from ribolex.disk import sync
 from ribolex.errors import (
     CollectionExistsError,
+    CollectionMovedError,
     CollectionNotFoundError,
     CorruptArtefactError,
     DictionaryNotFoundError,
     IncompatibleDictionaryError,
     InvalidRequestError,
-    NotReadyError,
     RibolexError,
 )
+from ribolex.server.index import folders, generations
 from ribolex.server.index.collection import Change, Collection
 from ribolex.server.index.facts import Facts
 from ribolex.server.index.measure import SearchMeasure
+from ribolex.server.index.moves import Moves
 from ribolex.server.index.owner import OnCommit, Owner, Result
 from ribolex.server.index.records import Written
 from ribolex.server.index.schema import RECORDS
@@ -38,8 +37,6 @@ from ribolex.server.index.upkeep import RelativesOptions
 
 _LOG = logging.getLogger(__name__)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_COMING, _GOING = ".coming-", ".going-"
-_LOCK = ".lock"
 
 FindDictionary = Callable[[str, int], Awaitable[Dictionary]]
 """Gives the dictionary of a name and version, or raises."""
@@ -91,8 +88,9 @@ class CollectionStore:
         self._options = options
         self._on_commit = on_commit
         self._owners: dict[str, Owner] = {}
+        self.moves = Moves(root, self._owners, self._own)
         root.mkdir(parents=True, exist_ok=True)
-        self._lock = _locked(root)
+        self._lock = folders.lock(root)
 
     @property
     def measure(self) -> SearchMeasure:
@@ -116,20 +114,36 @@ class CollectionStore:
     @property
     def bound(self) -> set[str]:
         """Dictionary versions ("name@version") that collections are indexed under."""
-        return {owner.dictionary_ref for owner in self._owners.values()} - {""}
+        refs = {owner.dictionary_ref for owner in self._owners.values()}
+        return (refs | self.moves.refs) - {""}
 
     async def open(self) -> None:
         """Opens every collection in the folder and builds its index.
 
         One that cannot be opened is logged; using it says what is wrong.
         """
-        folders = await asyncio.to_thread(_tidy, self._root)
-        for folder in folders:
-            self._owners[folder.name] = owner = self._own(folder)
+        there = await asyncio.to_thread(folders.tidy, self._root)
+        for folder in there:
+            if not _NAME.fullmatch(folder.name):
+                continue
             try:
-                await self._load(owner)
+                await self._open(folder)
             except RibolexError as error:
                 _LOG.error("collection %s cannot be opened: %s", folder.name, error)
+
+    async def _open(self, folder: Path) -> None:
+        name = folder.name
+        # There, whatever is wrong with it: using it says what.
+        self._owners[name] = self._own(folder)
+        found = await asyncio.to_thread(generations.read, folder)
+        await asyncio.to_thread(generations.tidy, folder, found)
+        self._owners[name] = owner = self._own(folder, "", found.current)
+        self.moves.kept[name] = found.kept_ref
+        await self._load(owner)
+        if found.plan is not None:
+            plan = found.plan
+            dictionary = await self._find_dictionary(plan.dictionary, plan.version)
+            await self.moves.follow(name, found, dictionary)
 
     async def create(
         self, name: str, dictionary: Dictionary, measure: SearchMeasure
@@ -179,8 +193,9 @@ class CollectionStore:
             n_rnas = 0
         if self._owners.pop(name, None) is None:
             raise CollectionNotFoundError(name)
+        await self.moves.forget(name)
         await owner.close()
-        await asyncio.to_thread(_delete, owner.folder)
+        await asyncio.to_thread(folders.delete, self._root / name)
         _LOG.info("collection %s deleted, n_rnas %d", name, n_rnas)
         return n_rnas
 
@@ -193,7 +208,7 @@ class CollectionStore:
         """
         owner = self._owner(name)
         await owner.run(_summary)
-        out = self._root / f"{_COMING}{uuid.uuid4().hex}"
+        out = folders.coming(self._root)
         taken = await asyncio.to_thread(_take, name, owner.folder / RECORDS, out)
         _LOG.info("collection %s taken, n_rnas %d", name, taken.manifest.n_rnas)
         return taken
@@ -201,7 +216,7 @@ class CollectionStore:
     @asynccontextmanager
     async def receiving(self) -> AsyncIterator[Path]:
         """Gives a path for a snapshot, for `restore`; what is left there goes."""
-        coming = self._root / f"{_COMING}{uuid.uuid4().hex}"
+        coming = folders.coming(self._root)
         coming.mkdir()
         try:
             yield coming / RECORDS
@@ -225,7 +240,7 @@ class CollectionStore:
         facts = await asyncio.to_thread(unpack, snapshot, name)
         self.check_free(facts.name)
         await self._check_dictionary(facts)
-        await asyncio.to_thread(_place, snapshot.parent, self._root / facts.name)
+        await asyncio.to_thread(folders.place, snapshot.parent, self._root / facts.name)
         ref = f"{facts.dictionary}@{facts.version}"
         self._owners[facts.name] = owner = self._own(self._root / facts.name, ref)
         await self._load(owner)
@@ -262,41 +277,62 @@ class CollectionStore:
                 ref, "content_id", found.content_id, facts.content_id
             )
 
-    async def run(self, name: str, job: Callable[[Collection], Result]) -> Result:
+    async def run(
+        self, name: str, job: Callable[[Collection], Result], under: str = ""
+    ) -> Result:
         """Returns what a job gives that is done to a collection in its thread.
 
+        Args:
+            name: of the collection.
+            job: that changes nothing.
+            under: content id of the dictionary that the job takes for granted; empty
+                if it does not.
+
         Raises:
             CollectionNotFoundError: there is none of that name.
+            CollectionMovedError: it is under another dictionary by now.
             RibolexError: it cannot be opened, or what the job raises.
         """
-        owner = self._owner(name)
-        await self._load(owner)
-        return await owner.run(job)
+        return await (await self._ready(name, under)).run(job)
 
-    async def write(self, name: str, change: Change) -> Written:
+    async def change(self, name: str, job: Callable[[Collection], Result]) -> Result:
+        """Returns what a job gives that changes a collection; else as `run`."""
+        return await (await self._writable(name, "")).run(job)
+
+    async def write(self, name: str, change: Change, under: str = "") -> Written:
         """Returns what became of a change once it is on disk and every search sees it.
 
-        Changes that come at the same time share a transaction.
-
-        Raises:
-            CollectionNotFoundError: there is none of that name.
-            RibolexError: it cannot be opened.
+        Changes that come at the same time share a transaction. Arguments and errors
+        are those of `run`.
         """
-        owner = self._owner(name)
-        await self._load(owner)
-        return await owner.write(change)
+        return await (await self._writable(name, under)).write(change)
 
     async def close(self) -> None:
         """Closes all collections after what is in line for them."""
         if self._options.sample is not None:
             await asyncio.to_thread(self._options.sample.close)
-        for owner in self._owners.values():
+        for name, owner in self._owners.items():
+            await self.moves.forget(name)
             await owner.close()
         self._owners.clear()
         os.close(self._lock)
 
-    def _own(self, folder: Path, ref: str = "") -> Owner:
-        return Owner(folder, self._options, ref, self._on_commit)
+    def _own(self, folder: Path, ref: str = "", at: str = "") -> Owner:
+        return Owner(folder / at, self._options, ref, self._on_commit, folder.name)
+
+    async def _ready(self, name: str, under: str) -> Owner:
+        owner = self._owner(name)
+        await self._load(owner)
+        if under and owner.content_id != under:
+            raise CollectionMovedError(name, owner.dictionary_ref)
+        return owner
+
+    async def _writable(self, name: str, under: str) -> Owner:
+        while True:
+            owner = await self._ready(name, under)
+            if owner.may_write.is_set():
+                return owner
+            await owner.may_write.wait()
 
     def _owner(self, name: str) -> Owner:
         owner = self._owners.get(name)
@@ -322,44 +358,15 @@ def _summary(collection: Collection) -> Summary:
     return Summary(collection.facts, collection.n_rnas)
 
 
-def _locked(root: Path) -> int:
-    """Returns the descriptor that holds the folder's lock until it is closed."""
-    descriptor = os.open(root / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise NotReadyError(f"another server uses the data folder {root}") from error
-    return descriptor
-
-
-def _tidy(root: Path) -> list[Path]:
-    """Removes what a killed server left half-made; returns the collections."""
-    for pattern in (f"{_COMING}*", f"{_GOING}*"):
-        for left in root.glob(pattern):
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
-    return sorted(p for p in root.iterdir() if p.is_dir() and _NAME.fullmatch(p.name))
-
-
 def _create(root: Path, facts: Facts) -> None:
-    coming = root / f"{_COMING}{uuid.uuid4().hex}"
-    coming.mkdir()
-    Collection.create(coming, facts)
+    made = folders.coming(root)
+    made.mkdir()
+    Collection.create(made, facts)
     try:
-        _place(coming, root / facts.name)
+        folders.place(made, root / facts.name)
     except CollectionExistsError:
-        shutil.rmtree(coming)
+        shutil.rmtree(made)
         raise
-
-
-def _place(coming: Path, folder: Path) -> None:
-    sync(coming)
-    try:
-        # A folder that is not empty is never replaced, so only one of two makers wins.
-        coming.rename(folder)
-    except OSError as error:
-        raise CollectionExistsError(folder.name) from error
-    sync(folder.parent)
 
 
 def _take(name: str, records: Path, out: Path) -> Taken:
@@ -368,10 +375,3 @@ def _take(name: str, records: Path, out: Path) -> Taken:
         return Taken(manifest, out.open("rb"))
     finally:
         out.unlink(missing_ok=True)
-
-
-def _delete(folder: Path) -> None:
-    going = folder.with_name(f"{_GOING}{uuid.uuid4().hex}")
-    folder.rename(going)
-    sync(folder.parent)
-    shutil.rmtree(going)

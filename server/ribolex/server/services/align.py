@@ -108,7 +108,9 @@ async def _side(
     if request.WhichOneof(side) == f"{side}_rna":
         name: str = getattr(request, f"{side}_rna")
         record = await caller.backend.collections.run(
-            request.collection, lambda collection: collection.get(name)
+            request.collection,
+            lambda collection: collection.get(name),
+            dictionary.content_id,
         )
         return _Side(record.rna, Aligned(record.rna.sequence, record.codes), None)
     field = f"{side}_sequence"

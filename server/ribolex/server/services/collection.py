@@ -22,6 +22,7 @@ from ribolex.server.services.align import align
 from ribolex.server.services.compare import compare
 from ribolex.server.services.feature_search import search_features
 from ribolex.server.services.gate import Gate, deadline_of
+from ribolex.server.services.reindex import end_reindex, reindex
 from ribolex.server.services.rnas import delete_rnas, list_rnas
 from ribolex.server.services.search import Caller, answer_query, search_similar
 from ribolex.server.services.snapshot import restore, snapshot
@@ -73,6 +74,7 @@ class CollectionService(collection_pb2_grpc.CollectionServiceServicer):
         ):
             details = await collections.run(request.name, Collection.details)
             response.details.CopyFrom(encode.encode_details(details))
+            encode.add_moves(response.details, request.name, collections.moves)
         return response
 
     async def ListCollections(  # noqa: N802
@@ -96,7 +98,7 @@ class CollectionService(collection_pb2_grpc.CollectionServiceServicer):
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> collection_pb2.DeleteCollectionResponse:
         """Deletes a collection with all its RNAs, for good."""
-        n_rnas = await self._gate.enter().collections.delete(request.name)
+        n_rnas = await self._gate.enter().reindexer.delete(request.name)
         return collection_pb2.DeleteCollectionResponse(n_rnas=n_rnas)
 
     async def Snapshot(  # noqa: N802
@@ -116,6 +118,25 @@ class CollectionService(collection_pb2_grpc.CollectionServiceServicer):
     ) -> collection_pb2.RestoreResponse:
         """Makes a collection of such a file."""
         return await restore(self._gate.enter(), request_iterator, self._gate.draining)
+
+    async def Reindex(  # noqa: N802
+        self,
+        request: collection_pb2.ReindexRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> AsyncIterator[collection_pb2.ReindexResponse]:
+        """Moves a collection to another dictionary, and tells how far it is."""
+        states = reindex(self._gate.enter(), request, self._gate.draining)
+        async with aclosing(states):
+            async for state in states:
+                yield state
+
+    async def EndReindex(  # noqa: N802
+        self,
+        request: collection_pb2.EndReindexRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> collection_pb2.EndReindexResponse:
+        """Deletes what of a collection is not searched."""
+        return await end_reindex(self._gate.enter(), request)
 
     async def UpsertRnas(  # noqa: N802
         self,

@@ -200,7 +200,9 @@ async def _stored_examples(
             "the same",
         )
     found = await backend.collections.run(
-        facts.name, lambda collection: collection.examples(request.feature, limit)
+        facts.name,
+        lambda collection: collection.examples(request.feature, limit),
+        dictionary.content_id,
     )
     return [encode.encode_stored(example) for example in found]
 

@@ -11,6 +11,7 @@ from ribolex.server.dictionaries import Dictionaries
 from ribolex.server.engine.front import Engine
 from ribolex.server.index.store import CollectionStore
 from ribolex.server.metrics import Metrics
+from ribolex.server.reindex import Reindexer
 from ribolex.server.services.room import Room
 from ribolex.server.swaps import Swaps
 
@@ -36,6 +37,7 @@ class Backend:
     metrics: Metrics
     swaps: Swaps
     cache: ResultCache
+    reindexer: Reindexer
 
 
 class Gate:

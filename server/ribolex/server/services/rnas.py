@@ -78,7 +78,7 @@ async def _delete_where(
     delete = partial(Collection.delete_where, where=where, limit=_GROUP)
     while n_latest == _GROUP:
         try:
-            n_latest = await backend.collections.run(name, delete)
+            n_latest = await backend.collections.change(name, delete)
         except InvalidRequestError:
             if not n_deleted:
                 raise

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from ribolex.dictionary import Dictionary
 from ribolex.errors import (
+    CollectionMovedError,
     IncompatibleDictionaryError,
     InvalidRequestError,
     RibolexError,
@@ -101,6 +102,16 @@ async def search_similar(
         RibolexError: what SearchSimilar fails with.
         TimeoutError: the deadline passed.
     """
+    try:
+        return await _search_once(caller, request)
+    except CollectionMovedError:
+        # A query is of one dictionary; the collection moved to another meanwhile.
+        return await _search_once(caller, request)
+
+
+async def _search_once(
+    caller: Caller, request: collection_pb2.SearchSimilarRequest
+) -> collection_pb2.SearchSimilarResponse:
     begun_s = time.monotonic()
     backend, patience = caller.backend, Patience(caller.deadline_s)
     search = decode_search(request, patience.check)
@@ -113,7 +124,7 @@ async def search_similar(
         return query, collection.search(query, search)
 
     try:
-        query, page = await backend.collections.run(facts.name, work)
+        query, page = await backend.collections.run(facts.name, work, facts.content_id)
     finally:
         patience.leave()
     response = encode_found(page, request, found.dictionary)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from ribolex.dictionary import Dictionary
-from ribolex.errors import InvalidRequestError
+from ribolex.errors import CollectionMovedError, InvalidRequestError
 from ribolex.rna import Rna
 from ribolex.server.convert import codes as convert
 from ribolex.server.convert.collection import decode_rna
@@ -55,6 +55,8 @@ class _Ready(NamedTuple):
     """What became of a part before it is stored."""
 
     rnas: list[Encoded]
+    content_id: str
+    """Of the dictionary of their codes."""
     faults: list[_Fault]
     queue_s: float
     batches: dict[int, Spent]
@@ -123,11 +125,16 @@ class Upsert:
             raise InvalidRequestError(
                 "collection", "is empty, expected a name in the first message"
             )
+        await self._take_dictionary(name)
+        self._collection = name
+
+    async def _take_dictionary(self, name: str) -> None:
+        """Learns what the collection is indexed under now."""
         facts = (await self._backend.collections.summary(name)).facts
         found = await self._backend.dictionaries.fitting(
             facts.dictionary, facts.version
         )
-        self._collection, self._dictionary = name, found.dictionary
+        self._dictionary = found.dictionary
 
     async def _encode(self, part: _Part) -> _Ready:
         dictionary = self._dictionary
@@ -163,12 +170,20 @@ class Upsert:
                 ready.append(Encoded(rna, outcome.codes, outcome.fvu))
             else:
                 faults.append(_Fault(place, outcome))
-        return _Ready(ready, sorted(faults), answer.queue_s, answer.batches)
+        content_id = dictionary.content_id
+        return _Ready(ready, content_id, sorted(faults), answer.queue_s, answer.batches)
 
     async def _store(self, part: _Part, ready: _Ready) -> None:
-        written = await self._backend.collections.write(
-            self._collection, Storing(ready.rnas)
-        )
+        while True:
+            try:
+                written = await self._backend.collections.write(
+                    self._collection, Storing(ready.rnas), ready.content_id
+                )
+                break
+            except CollectionMovedError:
+                # To another dictionary, while these were encoded for the one before.
+                await self._take_dictionary(self._collection)
+                ready = await self._encode(part)
         self._queue_s = max(self._queue_s, ready.queue_s)
         self._batches |= ready.batches
         self._response.n_inserted += written.n_inserted

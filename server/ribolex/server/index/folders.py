@@ -1,0 +1,68 @@
+"""Folders of collections: locked, made, put in their place, deleted.
+
+What is being made or deleted has a name that no collection can have. Knows nothing of
+what is in a collection.
+"""
+
+import fcntl
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+from ribolex.disk import sync
+from ribolex.errors import CollectionExistsError, NotReadyError
+
+_COMING, _GOING = ".coming-", ".going-"
+_LOCK = ".lock"
+
+
+def lock(root: Path) -> int:
+    """Returns the descriptor that holds a folder's lock until it is closed.
+
+    Raises:
+        NotReadyError: another server has it.
+    """
+    descriptor = os.open(root / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise NotReadyError(f"another server uses the data folder {root}") from error
+    return descriptor
+
+
+def tidy(root: Path) -> list[Path]:
+    """Removes what a killed server left half-made; returns the folders that stay."""
+    for pattern in (f"{_COMING}*", f"{_GOING}*"):
+        for left in root.glob(pattern):
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+    return sorted(path for path in root.iterdir() if path.is_dir())
+
+
+def coming(root: Path) -> Path:
+    """Returns a path for something that is being made."""
+    return root / f"{_COMING}{uuid.uuid4().hex}"
+
+
+def place(made: Path, folder: Path) -> None:
+    """Puts what was made in its place, on disk when this returns.
+
+    Raises:
+        CollectionExistsError: the place is taken.
+    """
+    sync(made)
+    try:
+        # A folder that is not empty is never replaced, so only one of two makers wins.
+        made.rename(folder)
+    except OSError as error:
+        raise CollectionExistsError(folder.name) from error
+    sync(folder.parent)
+
+
+def delete(folder: Path) -> None:
+    """Deletes a folder, all at once for who looks for it."""
+    going = folder.with_name(f"{_GOING}{uuid.uuid4().hex}")
+    folder.rename(going)
+    sync(folder.parent)
+    shutil.rmtree(going)
