@@ -28,7 +28,9 @@ def details_of(folder: Path, metadata: MetadataColumns) -> Details:
     For the one thread that changes what is there.
     """
     records = folder.glob(f"{RECORDS}*")
-    blocks = (path for name in (POSITIONS, POOLED) for path in (folder / name).glob("*"))
+    blocks = (
+        path for name in (POSITIONS, POOLED) for path in (folder / name).glob("*")
+    )
     return Details(
         metadata.n_nucleotides,
         sum(path.stat().st_size for path in records),
