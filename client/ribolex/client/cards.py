@@ -128,7 +128,7 @@ def _facts(feature: records.Feature) -> list[str]:
     if profile.shuffled_ratio is not None:
         told = f"in shuffled RNAs it fires {profile.shuffled_ratio:.2f} times as often"
         if profile.is_composition_only:
-            told += ": composition only, neighbouring letters are enough to set it off"
+            told += ": composition only, pairs of letters may explain it"
         lines.append(told)
     if profile.suggestion is not None:
         one = profile.suggestion
