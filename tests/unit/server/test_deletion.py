@@ -80,7 +80,7 @@ def test_an_id_that_is_given_again_stands_for_the_new_rna(
     maker: Maker, collection: Collection
 ) -> None:
     """The last id becomes free; an index that kept it by id alone would lie."""
-    old, new = maker.rna("old", kind="x"), maker.rna("new")
+    old, new = maker.rna("old", kind="x"), maker.rna("new", kind="y")
     (old_id,) = collection.upsert([old]).ids
     collection.delete(["old"])
     assert collection.upsert([new]).ids == [old_id]
