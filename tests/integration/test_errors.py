@@ -38,6 +38,7 @@ def groups(**fields: Any) -> cp.CompareGroupsRequest:
     return cp.CompareGroupsRequest(**{"first": TWO, "second": TWO, **fields})
 
 
+OTHER = codes.DictionaryRef(name="other")
 THREE: Any = codes.POOLING_COUNT
 NAN = np.full(32, np.nan, "<f4").tobytes()
 create = cp.CreateCollectionRequest
@@ -95,6 +96,8 @@ REFUSED: list[tuple[str, Message]] = [
     ("Dictionary/GetFeature", dp.GetFeatureRequest(max_examples=101)),
     ("Dictionary/NearestFeatures", dp.NearestFeaturesRequest()),
     ("Dictionary/NearestFeatures", dp.NearestFeaturesRequest(activation=NAN)),
+    ("Dictionary/MapFeatures", dp.MapFeaturesRequest(features=[1] * 97)),
+    ("Dictionary/MapFeatures", dp.MapFeaturesRequest(target=OTHER)),
 ]  # fmt: skip
 
 

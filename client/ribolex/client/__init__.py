@@ -66,6 +66,7 @@ from ribolex.client.hits import (
     SharedFeature,
     Step,
 )
+from ribolex.client.mapping import MappedFeature, MappedFeatures
 from ribolex.client.matches import FeatureMatch, FeatureMatches, Stretch
 from ribolex.client.nearest import (
     FiringFeature,
@@ -83,6 +84,7 @@ from ribolex.client.records import (
     Encoded,
     Evidence,
     Feature,
+    FeatureAncestor,
     FeatureCard,
     FeatureExample,
     FeatureProfile,
@@ -134,6 +136,7 @@ __all__ = [
     "Evidence",
     "FastaRecord",
     "Feature",
+    "FeatureAncestor",
     "FeatureCard",
     "FeatureChange",
     "FeatureContrast",
@@ -155,6 +158,8 @@ __all__ = [
     "InvalidSequenceError",
     "ListedFeature",
     "Logo",
+    "MappedFeature",
+    "MappedFeatures",
     "MetadataKey",
     "Moved",
     "NearestFeature",

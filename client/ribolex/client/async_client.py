@@ -76,6 +76,7 @@ class AsyncClient(AsyncConnection):
     feature = awaited(Client.feature)
     features = awaited_pages(Client.features)
     nearest_features = awaited(Client.nearest_features)
+    map_features = awaited(Client.map_features)
     dictionaries = awaited_pages(Client.dictionaries)
     activate = awaited(Client.activate)
     roll_back = awaited(Client.roll_back)

@@ -38,6 +38,9 @@ def print_card(console: Console, card: records.FeatureCard) -> None:
     else:
         console.print(title)
         _print_hanging(console, label)
+    if (before := card.ancestor) is not None:
+        told = f"was f{before.feature} in {before.dictionary}"
+        _print_hanging(console, Text(f"{told}, sure to {before.confidence:.0%}"))
     for fact in _facts(feature):
         _print_hanging(console, Text(fact))
     if feature.profile is not None:

@@ -19,6 +19,7 @@ from ribolex.client.commands.comparing import compare
 from ribolex.client.commands.encoding import embed, encode
 from ribolex.client.commands.finding import find
 from ribolex.client.commands.health import health
+from ribolex.client.commands.mapping import map_
 from ribolex.client.commands.nearest import nearest
 from ribolex.client.commands.scanning import scan
 from ribolex.client.commands.searching import add, align, console, search
@@ -54,6 +55,7 @@ app.command()(align)
 app.command()(compare)
 features.app.command()(find)
 features.app.command()(nearest)
+features.app.command(name="map")(map_)
 app.add_typer(
     features.app, name="feature", help="Show what features mean; list, find them."
 )

@@ -14,6 +14,7 @@ from ribolex.client import convert, records
 from ribolex.client.ask import Ask, Pages, blocking, paged
 from ribolex.client.connection import PAGE_SIZE, Connection
 from ribolex.client.errors import InvalidRequestError
+from ribolex.client.mapping import MappedFeatures
 from ribolex.client.nearest import NearestFeatures
 from ribolex.client.status import translated
 from ribolex.v1 import dictionary_pb2
@@ -50,7 +51,7 @@ class DictionaryCalls(Connection):
         """
         request = dictionary_pb2.GetFeatureRequest(
             dictionary=convert.dictionary_ref_to_pb(dictionary),
-            feature=feature,
+            feature=_id(feature),
             collection=collection or "",
             max_examples=max_examples,
             max_nearest=max_nearest,
@@ -161,7 +162,7 @@ class DictionaryCalls(Connection):
             among=[one for one in refs if one is not None],
         )
         if feature is not None:
-            request.feature = feature
+            request.feature = _id(feature)
         elif activation is not None:
             request.activation = np.asarray(activation, "<f4").tobytes()
         else:
@@ -170,6 +171,39 @@ class DictionaryCalls(Connection):
             stretch.start, stretch.stop = start, stop or 0
             stretch.degap = degap
         return Ask(self._dictionaries.NearestFeatures, request, convert.nearest)
+
+    @blocking
+    def map_features(
+        self,
+        features: Sequence[int] = (),
+        *,
+        source: str | records.DictionaryRef | None = None,
+        target: str | records.DictionaryRef | None = None,
+    ) -> Ask[MappedFeatures]:
+        """Returns what features of one version of a dictionary are in another.
+
+        By the lineage that versions store when they are published, backwards and
+        forwards, over any number of versions.
+
+        Args:
+            features: their ids, answered in this order; none: all of the version.
+            source: that the ids are of: "name", "name@version", or None for the
+                server's default.
+            target: to find them in; "name" or None for the current version.
+
+        Raises:
+            FeatureNotFoundError: the source has no feature of that id.
+            DictionaryNotFoundError: there is no such version, or it is retired.
+            IncompatibleDictionaryError: they are of different language models, a
+                version on the way is retired or purged, or they share no ancestor.
+            InvalidRequestError: they are of different names.
+        """
+        request = dictionary_pb2.MapFeaturesRequest(
+            source=convert.dictionary_ref_to_pb(source),
+            target=convert.dictionary_ref_to_pb(target),
+            features=map(_id, features),
+        )
+        return Ask(self._dictionaries.MapFeatures, request, convert.mapped)
 
     @paged
     def dictionaries(self) -> Pages[records.Dictionary]:
@@ -264,6 +298,13 @@ class DictionaryCalls(Connection):
             request,
             lambda answer: convert.dictionary_ref(answer.dictionary),
         )
+
+
+def _id(feature: int) -> int:
+    """Returns the id of a feature, if it can be one."""
+    if not 0 <= feature < 2**32:
+        raise InvalidRequestError(f"feature: {feature} is no id of a feature")
+    return feature
 
 
 def watch_request(name: str | None) -> dictionary_pb2.WatchRequest:

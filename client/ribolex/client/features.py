@@ -112,6 +112,17 @@ class FeatureExample:
 
 
 @dataclass(frozen=True, slots=True)
+class FeatureAncestor:
+    """The feature of an older version that a feature goes on."""
+
+    dictionary: DictionaryRef
+    """That version; it may be retired by now."""
+    feature: int
+    confidence: float
+    """How sure it is that both are the same, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
 class NearestFeature:
     """A feature near to another, to an activation, or to a stretch of an RNA."""
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from ribolex.client.codes import SparseCodes
 from ribolex.client.features import Evidence as Evidence
 from ribolex.client.features import Feature as Feature
+from ribolex.client.features import FeatureAncestor as FeatureAncestor
 from ribolex.client.features import FeatureExample as FeatureExample
 from ribolex.client.features import FeatureProfile as FeatureProfile
 from ribolex.client.features import ListedFeature as ListedFeature
@@ -325,3 +326,5 @@ class FeatureCard:
     """Nearest first."""
     basis: Mapping[str, str] = field(default_factory=dict)
     """What the evidence was measured on, in plain words."""
+    ancestor: FeatureAncestor | None = None
+    """None if it goes on none that is known."""

@@ -552,6 +552,7 @@ class GetFeatureResponse(_message.Message):
     EXAMPLES_FIELD_NUMBER: _builtins.int
     NEAREST_FIELD_NUMBER: _builtins.int
     BASIS_FIELD_NUMBER: _builtins.int
+    ANCESTOR_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def dictionary(self) -> _codes_pb2.DictionaryRef:
         """Dictionary that the feature belongs to."""
@@ -574,6 +575,12 @@ class GetFeatureResponse(_message.Message):
         words; empty for dictionaries that do not tell.
         """
 
+    @_builtins.property
+    def ancestor(self) -> Global___FeatureAncestor:
+        """Which feature of an older version it goes on; absent if none, and if that version
+        was purged before the server loaded this one.
+        """
+
     def __init__(
         self,
         *,
@@ -582,14 +589,47 @@ class GetFeatureResponse(_message.Message):
         examples: _abc.Iterable[Global___FeatureExample] | None = ...,
         nearest: _abc.Iterable[Global___NearestFeature] | None = ...,
         basis: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        ancestor: Global___FeatureAncestor | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["dictionary", b"dictionary", "feature", b"feature"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ancestor", b"ancestor", "dictionary", b"dictionary", "feature", b"feature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["basis", b"basis", "dictionary", b"dictionary", "examples", b"examples", "feature", b"feature", "nearest", b"nearest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ancestor", b"ancestor", "basis", b"basis", "dictionary", b"dictionary", "examples", b"examples", "feature", b"feature", "nearest", b"nearest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetFeatureResponse: _TypeAlias = GetFeatureResponse  # noqa: Y015
+
+@_typing.final
+class FeatureAncestor(_message.Message):
+    """A feature of the version that a dictionary's lineage goes back to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DICTIONARY_FIELD_NUMBER: _builtins.int
+    FEATURE_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_FIELD_NUMBER: _builtins.int
+    feature: _builtins.int
+    """The feature's id in it."""
+    confidence: _builtins.float
+    """How sure it is that both are the same, 0 .. 1."""
+    @_builtins.property
+    def dictionary(self) -> _codes_pb2.DictionaryRef:
+        """That version; it may be retired by now."""
+
+    def __init__(
+        self,
+        *,
+        dictionary: _codes_pb2.DictionaryRef | None = ...,
+        feature: _builtins.int = ...,
+        confidence: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dictionary", b"dictionary"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confidence", b"confidence", "dictionary", b"dictionary", "feature", b"feature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FeatureAncestor: _TypeAlias = FeatureAncestor  # noqa: Y015
 
 @_typing.final
 class Feature(_message.Message):
@@ -1242,6 +1282,128 @@ class NearestFeature(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NearestFeature: _TypeAlias = NearestFeature  # noqa: Y015
+
+@_typing.final
+class MapFeaturesRequest(_message.Message):
+    """Asks what features are called in another version of their dictionary."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def source(self) -> _codes_pb2.DictionaryRef:
+        """Version that the ids are of. Absent: the server's default."""
+
+    @_builtins.property
+    def target(self) -> _codes_pb2.DictionaryRef:
+        """Version to find them in, older or newer, of the same name. Absent, or without a
+        version: the current one of that name.
+        """
+
+    @_builtins.property
+    def features(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Their ids, at most as many as the source has, answered in this order. Empty: all
+        features of the source.
+        """
+
+    def __init__(
+        self,
+        *,
+        source: _codes_pb2.DictionaryRef | None = ...,
+        target: _codes_pb2.DictionaryRef | None = ...,
+        features: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["source", b"source", "target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["features", b"features", "source", b"source", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MapFeaturesRequest: _TypeAlias = MapFeaturesRequest  # noqa: Y015
+
+@_typing.final
+class MapFeaturesResponse(_message.Message):
+    """What features are called in another version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCE_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def source(self) -> _codes_pb2.DictionaryRef:
+        """Version that the ids are of."""
+
+    @_builtins.property
+    def target(self) -> _codes_pb2.DictionaryRef:
+        """Version that they were looked for in."""
+
+    @_builtins.property
+    def path(self) -> _containers.RepeatedCompositeFieldContainer[_codes_pb2.DictionaryRef]:
+        """Versions that the way leads through, source and target included. One between
+        branches may be retired; it is missing here if it was purged.
+        """
+
+    @_builtins.property
+    def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___MappedFeature]:
+        """One entry a feature that was asked for."""
+
+    def __init__(
+        self,
+        *,
+        source: _codes_pb2.DictionaryRef | None = ...,
+        target: _codes_pb2.DictionaryRef | None = ...,
+        path: _abc.Iterable[_codes_pb2.DictionaryRef] | None = ...,
+        features: _abc.Iterable[Global___MappedFeature] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["source", b"source", "target", b"target"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["features", b"features", "path", b"path", "source", b"source", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MapFeaturesResponse: _TypeAlias = MapFeaturesResponse  # noqa: Y015
+
+@_typing.final
+class MappedFeature(_message.Message):
+    """A feature and what it is in another version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEATURE_FIELD_NUMBER: _builtins.int
+    COUNTERPART_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    feature: _builtins.int
+    """Its id in the source."""
+    counterpart: _builtins.int
+    """Its id in the target; absent if it has no counterpart there."""
+    confidence: _builtins.float
+    """How sure it is that both are the same, 0 .. 1: the product over the steps of the
+    path. 0 without a counterpart.
+    """
+    label: _builtins.str
+    """What the counterpart stands for; may be empty."""
+    def __init__(
+        self,
+        *,
+        feature: _builtins.int = ...,
+        counterpart: _builtins.int | None = ...,
+        confidence: _builtins.float = ...,
+        label: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_counterpart", b"_counterpart", "counterpart", b"counterpart"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_counterpart", b"_counterpart", "confidence", b"confidence", "counterpart", b"counterpart", "feature", b"feature", "label", b"label"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__counterpart: _TypeAlias = _typing.Literal["counterpart"]  # noqa: Y015
+    _WhichOneofArgType__counterpart: _TypeAlias = _typing.Literal["_counterpart", b"_counterpart"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__counterpart) -> _WhichOneofReturnType__counterpart | None: ...
+
+Global___MappedFeature: _TypeAlias = MappedFeature  # noqa: Y015
 
 @_typing.final
 class WatchRequest(_message.Message):

@@ -66,6 +66,11 @@ class DictionaryServiceStub(object):
                 request_serializer=ribolex_dot_v1_dot_dictionary__pb2.NearestFeaturesRequest.SerializeToString,
                 response_deserializer=ribolex_dot_v1_dot_dictionary__pb2.NearestFeaturesResponse.FromString,
                 _registered_method=True)
+        self.MapFeatures = channel.unary_unary(
+                '/ribolex.v1.DictionaryService/MapFeatures',
+                request_serializer=ribolex_dot_v1_dot_dictionary__pb2.MapFeaturesRequest.SerializeToString,
+                response_deserializer=ribolex_dot_v1_dot_dictionary__pb2.MapFeaturesResponse.FromString,
+                _registered_method=True)
         self.Watch = channel.unary_stream(
                 '/ribolex.v1.DictionaryService/Watch',
                 request_serializer=ribolex_dot_v1_dot_dictionary__pb2.WatchRequest.SerializeToString,
@@ -132,6 +137,17 @@ class DictionaryServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def MapFeatures(self, request, context):
+        """Tells which features of another version of a dictionary the features of one
+        version have become, or were, by the lineage that versions store on publication.
+        NOT_FOUND if either version is retired; FAILED_PRECONDITION if they are of
+        different language models, if one that lies between them is retired or purged, or
+        if they have no ancestor in common.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Watch(self, request, context):
         """Tells what this server serves now, then every change of it, until the caller
         leaves. Who reads too slowly fails with RESOURCE_EXHAUSTED, all with UNAVAILABLE
@@ -189,6 +205,11 @@ def add_DictionaryServiceServicer_to_server(servicer, server):
                     servicer.NearestFeatures,
                     request_deserializer=ribolex_dot_v1_dot_dictionary__pb2.NearestFeaturesRequest.FromString,
                     response_serializer=ribolex_dot_v1_dot_dictionary__pb2.NearestFeaturesResponse.SerializeToString,
+            ),
+            'MapFeatures': grpc.unary_unary_rpc_method_handler(
+                    servicer.MapFeatures,
+                    request_deserializer=ribolex_dot_v1_dot_dictionary__pb2.MapFeaturesRequest.FromString,
+                    response_serializer=ribolex_dot_v1_dot_dictionary__pb2.MapFeaturesResponse.SerializeToString,
             ),
             'Watch': grpc.unary_stream_rpc_method_handler(
                     servicer.Watch,
@@ -331,6 +352,33 @@ class DictionaryService(object):
             '/ribolex.v1.DictionaryService/NearestFeatures',
             ribolex_dot_v1_dot_dictionary__pb2.NearestFeaturesRequest.SerializeToString,
             ribolex_dot_v1_dot_dictionary__pb2.NearestFeaturesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MapFeatures(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ribolex.v1.DictionaryService/MapFeatures',
+            ribolex_dot_v1_dot_dictionary__pb2.MapFeaturesRequest.SerializeToString,
+            ribolex_dot_v1_dot_dictionary__pb2.MapFeaturesResponse.FromString,
             options,
             channel_credentials,
             insecure,

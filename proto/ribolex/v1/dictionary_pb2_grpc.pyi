@@ -55,6 +55,13 @@ class DictionaryServiceStub:
     """Finds the features whose decoder directions are nearest to a feature's, to an
     activation, or to a stretch of an RNA; in one dictionary or in several.
     """
+    MapFeatures: _grpc.UnaryUnaryMultiCallable[_dictionary_pb2.MapFeaturesRequest, _dictionary_pb2.MapFeaturesResponse]
+    """Tells which features of another version of a dictionary the features of one
+    version have become, or were, by the lineage that versions store on publication.
+    NOT_FOUND if either version is retired; FAILED_PRECONDITION if they are of
+    different language models, if one that lies between them is retired or purged, or
+    if they have no ancestor in common.
+    """
     Watch: _grpc.UnaryStreamMultiCallable[_dictionary_pb2.WatchRequest, _dictionary_pb2.WatchResponse]
     """Tells what this server serves now, then every change of it, until the caller
     leaves. Who reads too slowly fails with RESOURCE_EXHAUSTED, all with UNAVAILABLE
@@ -101,6 +108,13 @@ class DictionaryServiceAsyncStub(DictionaryServiceStub):
     NearestFeatures: _aio.UnaryUnaryMultiCallable[_dictionary_pb2.NearestFeaturesRequest, _dictionary_pb2.NearestFeaturesResponse]  # type: ignore[assignment]
     """Finds the features whose decoder directions are nearest to a feature's, to an
     activation, or to a stretch of an RNA; in one dictionary or in several.
+    """
+    MapFeatures: _aio.UnaryUnaryMultiCallable[_dictionary_pb2.MapFeaturesRequest, _dictionary_pb2.MapFeaturesResponse]  # type: ignore[assignment]
+    """Tells which features of another version of a dictionary the features of one
+    version have become, or were, by the lineage that versions store on publication.
+    NOT_FOUND if either version is retired; FAILED_PRECONDITION if they are of
+    different language models, if one that lies between them is retired or purged, or
+    if they have no ancestor in common.
     """
     Watch: _aio.UnaryStreamMultiCallable[_dictionary_pb2.WatchRequest, _dictionary_pb2.WatchResponse]  # type: ignore[assignment]
     """Tells what this server serves now, then every change of it, until the caller
@@ -169,6 +183,19 @@ class DictionaryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_dictionary_pb2.NearestFeaturesResponse, _abc.Awaitable[_dictionary_pb2.NearestFeaturesResponse]]:
         """Finds the features whose decoder directions are nearest to a feature's, to an
         activation, or to a stretch of an RNA; in one dictionary or in several.
+        """
+
+    @_abc_1.abstractmethod
+    def MapFeatures(
+        self,
+        request: _dictionary_pb2.MapFeaturesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dictionary_pb2.MapFeaturesResponse, _abc.Awaitable[_dictionary_pb2.MapFeaturesResponse]]:
+        """Tells which features of another version of a dictionary the features of one
+        version have become, or were, by the lineage that versions store on publication.
+        NOT_FOUND if either version is retired; FAILED_PRECONDITION if they are of
+        different language models, if one that lies between them is retired or purged, or
+        if they have no ancestor in common.
         """
 
     @_abc_1.abstractmethod

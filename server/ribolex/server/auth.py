@@ -39,6 +39,7 @@ METHOD_SCOPES: Mapping[str, Scope] = {
     "/ribolex.v1.DictionaryService/ListFeatures": "read",
     "/ribolex.v1.DictionaryService/GetFeature": "read",
     "/ribolex.v1.DictionaryService/NearestFeatures": "read",
+    "/ribolex.v1.DictionaryService/MapFeatures": "read",
     "/ribolex.v1.DictionaryService/Watch": "read",
     "/ribolex.v1.DictionaryService/Activate": "admin",
     "/ribolex.v1.DictionaryService/Rollback": "admin",

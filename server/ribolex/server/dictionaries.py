@@ -17,6 +17,7 @@ from ribolex.errors import (
 )
 from ribolex.lm import LanguageModel
 from ribolex.registry import Entry, Registry, parse_ref
+from ribolex.registry.lineage import find_ancestor
 from ribolex.server.index.atoms import Atoms
 from ribolex.server.index.warming import warm_up
 from ribolex.server.shelf import Shelf, Shelved
@@ -169,7 +170,11 @@ class Dictionaries:
         if found.alignment is not None:
             warm_up()
         atoms = Atoms(found.sae.W_dec.numpy(), found.sigma.numpy())
-        return Shelved(replace(found, sae=found.sae.to(self._device)), atoms)
+        ancestor = ""
+        if found.identity.ancestor:
+            ancestor = find_ancestor(self.registry.list(), found)
+        on_device = replace(found, sae=found.sae.to(self._device))
+        return Shelved(on_device, atoms, ancestor)
 
 
 def check_fit(ref: str, identity: Identity, lm: LanguageModel) -> None:

@@ -24,6 +24,9 @@ class Shelved:
     dictionary: Dictionary
     """Its autoencoder lies on the model's device."""
     atoms: Atoms
+    ancestor: str = ""
+    """The version that its lineage goes back to, "name@version"; "" if there is none,
+    or it was purged."""
 
     @property
     def ref(self) -> str:

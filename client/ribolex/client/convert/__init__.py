@@ -16,7 +16,12 @@ from ribolex.client.convert.dictionaries import (
     nearest_features,
 )
 from ribolex.client.convert.encodings import encode_options, encoded, streamed
-from ribolex.client.convert.features import ORDERS, feature_card, listed_feature
+from ribolex.client.convert.features import (
+    ORDERS,
+    feature_card,
+    listed_feature,
+    mapped,
+)
 from ribolex.client.convert.searches import (
     SENSITIVITIES,
     aligned,
@@ -62,6 +67,7 @@ __all__ = [
     "feature_matches",
     "hits",
     "listed_feature",
+    "mapped",
     "moved",
     "nearest",
     "nearest_features",

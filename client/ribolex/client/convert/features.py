@@ -7,6 +7,7 @@ from typing import Any
 from ribolex.client import records
 from ribolex.client.convert.dictionaries import nearest_features
 from ribolex.client.convert.values import dictionary_ref
+from ribolex.client.mapping import MappedFeature, MappedFeatures
 from ribolex.v1 import dictionary_pb2
 
 ORDERS: dict[str, dictionary_pb2.FeatureOrder.ValueType] = {
@@ -37,7 +38,28 @@ def feature_card(message: dictionary_pb2.GetFeatureResponse) -> records.FeatureC
         ),
         nearest=nearest_features(message.nearest),
         basis=dict(message.basis),
+        ancestor=_ancestor(message.ancestor) if message.HasField("ancestor") else None,
     )
+
+
+def mapped(message: dictionary_pb2.MapFeaturesResponse) -> MappedFeatures:
+    """Returns what a message says that features are in another version."""
+    return MappedFeatures(
+        features=tuple(
+            MappedFeature(
+                one.feature, _optional(one, "counterpart"), one.confidence, one.label
+            )
+            for one in message.features
+        ),
+        source=dictionary_ref(message.source),
+        target=dictionary_ref(message.target),
+        path=tuple(map(dictionary_ref, message.path)),
+    )
+
+
+def _ancestor(message: dictionary_pb2.FeatureAncestor) -> records.FeatureAncestor:
+    ref = dictionary_ref(message.dictionary)
+    return records.FeatureAncestor(ref, message.feature, message.confidence)
 
 
 def listed_feature(message: dictionary_pb2.ListedFeature) -> records.ListedFeature:

@@ -1,14 +1,19 @@
 """Messages of dictionary.proto: what a feature is, and which features are asked for."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import UInt8
 
 from ribolex.dictionary import Dictionary, Evidence, Profiles
+from ribolex.dictionary.lineage import FeatureMap
 from ribolex.dictionary.profiles import LOGO_ELEMENTS, LOGO_LETTERS, REACH
 from ribolex.dictionary.selection import Order, Selection
 from ribolex.errors import InvalidRequestError
+from ribolex.registry import parse_pinned
+from ribolex.server.convert.codes import encode_ref
+from ribolex.server.shelf import Shelved
 from ribolex.v1 import dictionary_pb2 as pb
 
 _ORDERS: dict[int, Order] = {
@@ -73,6 +78,38 @@ def encode_evidence(evidence: Evidence) -> pb.Evidence:
 def encode_basis(dictionary: Dictionary) -> dict[str, str]:
     """Returns what evidence was measured on, numbers written as people write them."""
     return {name: _told(value) for name, value in dictionary.features.basis.items()}
+
+
+def encode_ancestor(shelved: Shelved, feature: int) -> pb.FeatureAncestor | None:
+    """Returns which feature of an older version a feature goes on, if that is known."""
+    table = shelved.dictionary.features
+    ancestor = int(table.ancestor[feature])
+    if ancestor < 0 or not shelved.ancestor:
+        return None
+    return pb.FeatureAncestor(
+        dictionary=encode_ref(*parse_pinned(shelved.ancestor)),
+        feature=ancestor,
+        confidence=float(table.ancestor_confidence[feature]),
+    )
+
+
+def encode_mapped(
+    features: Sequence[int], found: FeatureMap, target: Dictionary
+) -> list[pb.MappedFeature]:
+    """Returns what features are in another dictionary, in the order given."""
+    counterparts, confidences = found.counterpart.tolist(), found.confidence.tolist()
+    label = target.features.label
+    return [
+        pb.MappedFeature(feature=one)
+        if counterparts[one] < 0
+        else pb.MappedFeature(
+            feature=one,
+            counterpart=counterparts[one],
+            confidence=confidences[one],
+            label=label[counterparts[one]],
+        )
+        for one in features
+    ]
 
 
 def decode_selection(request: pb.ListFeaturesRequest) -> Selection:

@@ -19,6 +19,7 @@ from ribolex.server.convert import dictionary as encode
 from ribolex.server.convert import feature as features
 from ribolex.server.convert.change import decode_pinned, encode_change
 from ribolex.server.services.gate import Backend, Gate, deadline_of
+from ribolex.server.services.mapping import map_features
 from ribolex.server.services.nearest import check_feature, nearest_features
 from ribolex.server.services.search import Caller
 from ribolex.server.services.streaming import until_drained
@@ -112,6 +113,7 @@ class DictionaryService(dictionary_pb2_grpc.DictionaryServiceServicer):
             examples=examples,
             nearest=encode.encode_neighbours(nearest, dictionary),
             basis=features.encode_basis(dictionary),
+            ancestor=features.encode_ancestor(shelved, request.feature),
         )
 
     async def NearestFeatures(  # noqa: N802
@@ -122,6 +124,15 @@ class DictionaryService(dictionary_pb2_grpc.DictionaryServiceServicer):
         """Finds the features with the nearest decoder directions."""
         caller = Caller(self._gate.enter(), deadline_of(context.time_remaining()))
         return await nearest_features(caller, request)
+
+    async def MapFeatures(  # noqa: N802
+        self,
+        request: dictionary_pb2.MapFeaturesRequest,
+        context: grpc.aio.ServicerContext[Any, Any],
+    ) -> dictionary_pb2.MapFeaturesResponse:
+        """Tells what features are called in another version."""
+        caller = Caller(self._gate.enter(), deadline_of(context.time_remaining()))
+        return await map_features(caller, request)
 
     async def Watch(  # noqa: N802
         self,
