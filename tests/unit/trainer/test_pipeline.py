@@ -15,6 +15,7 @@ from ribolex.dictionary.identity import Level
 from ribolex.errors import InvalidRequestError
 from ribolex.lm import LanguageModel
 from ribolex.registry import FolderRegistry
+from ribolex.registry.lineage import find_route
 from ribolex.rna import Rna, write_rnas
 from ribolex.trainer.begin import Target
 from ribolex.trainer.cli import register
@@ -226,6 +227,8 @@ def test_second_version_knows_its_ancestors(
     assert (found[kept] == np.flatnonzero(kept)).mean() > 0.8
     assert (second.features.ancestor_confidence[kept] >= 0.5).all()
     assert (second.features.ancestor_confidence[~kept] == 0).all()
+    way = find_route(registry.list(), second, first)
+    assert way.path == ("test@2", "test@1")
     card = (tmp_path / "registry" / "test" / "2" / "README.md").read_text()
     assert "variance unexplained" in card
     assert "random decoder" in card
