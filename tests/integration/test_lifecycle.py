@@ -376,8 +376,9 @@ def test_a_damaged_collection_does_not_stop_the_others(
             upsert(stubs, name, random_rnas(3))
         stubs.channel.close()
     folder = tmp_path / "data" / "bad"
-    for file in folder.iterdir():
-        file.write_bytes(os.urandom(5000))
+    for file in folder.rglob("*"):
+        if file.is_file():
+            file.write_bytes(os.urandom(5000))
     with own_server() as address:
         stubs = connect(address)
         listed = stubs.collections.ListCollections(pb.ListCollectionsRequest())
