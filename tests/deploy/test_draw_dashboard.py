@@ -49,14 +49,18 @@ def prometheus() -> Iterator[str]:
         thread.join()
 
 
+def draw(*told: str | Path) -> None:
+    command = [sys.executable, ROOT / "deploy" / "draw_dashboard.py", *told]
+    subprocess.run(command, check=True)
+
+
 @pytest.mark.parametrize("name", ["service", "trainer"])
 def test_a_dashboard_becomes_a_picture_with_all_panels(
     name: str, prometheus: str, tmp_path: Path
 ) -> None:
     dashboard = ROOT / "deploy" / "grafana" / "dashboards" / f"{name}.json"
     picture = tmp_path / "drawn.svg"
-    command = [sys.executable, ROOT / "deploy" / "draw_dashboard.py", dashboard]
-    subprocess.run([*command, picture, "--prometheus", prometheus], check=True)
+    draw(dashboard, picture, "--prometheus", prometheus)
     drawn = picture.read_text()
     panels = json.loads(dashboard.read_text())["panels"]
     # An SVG of Matplotlib's says each text that it draws in a comment.
@@ -69,8 +73,6 @@ def test_a_dashboard_becomes_a_picture_with_all_panels(
 def test_one_row_is_drawn_without_the_others(prometheus: str, tmp_path: Path) -> None:
     dashboard = ROOT / "deploy" / "grafana" / "dashboards" / "service.json"
     picture = tmp_path / "drawn.svg"
-    command = [sys.executable, ROOT / "deploy" / "draw_dashboard.py", dashboard]
-    told = [picture, "--prometheus", prometheus, "--row", "Machine"]
-    subprocess.run([*command, *told], check=True)
+    draw(dashboard, picture, "--prometheus", prometheus, "--row", "Machine")
     assert "<!-- Free disk -->" in picture.read_text()
     assert "<!-- Time of calls -->" not in picture.read_text()

@@ -147,7 +147,7 @@ def test_batches_are_measured_and_who_left_is_counted(
     left = [found[f'ribolex_dropped_requests_total{{reason="{r}"}}'] for r in reasons]
     assert sum(left) == 1
     assert found["ribolex_batch_tokens_sum"] >= 4 + 2
-    assert found["ribolex_queue_seconds_count"] == 1
+    assert found['ribolex_queue_seconds_count{lane="interactive"}'] == 1
     n_batches = found["ribolex_batch_windows_count"]
     assert found['ribolex_stage_seconds_count{stage="compute"}'] == n_batches
     assert found['ribolex_stage_seconds_sum{stage="compute"}'] >= 0.3

@@ -93,9 +93,11 @@ class Metrics:
             registry=registry,
         )  # fmt: skip
         self.queue_seconds = Histogram(
-            "ribolex_queue_seconds", "How long sequences of a request waited.",
+            "ribolex_queue_seconds", "How long a request waited.", ["lane"],
             buckets=_SECONDS, registry=registry,
         )  # fmt: skip
+        for lane in ("interactive", "bulk"):
+            self.queue_seconds.labels(lane)
         self.stage_seconds = Histogram(
             "ribolex_stage_seconds", "How long a batch took, by stage.", ["stage"],
             buckets=_SECONDS, registry=registry,

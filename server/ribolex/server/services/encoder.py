@@ -113,7 +113,7 @@ class EncoderService(encoder_pb2_grpc.EncoderServiceServicer):
                 lane=Lane.BULK if request.bulk else Lane.INTERACTIVE,
             )
             answer = await backend.engine.compute(order)
-            count_answer(backend.metrics, answer)
+            count_answer(backend.metrics, order.lane, answer)
             total_s = time.monotonic() - begun_s
             for response in encode_embeddings(answer, view, backend.lm, total_s):
                 yield response
@@ -166,7 +166,7 @@ class EncoderService(encoder_pb2_grpc.EncoderServiceServicer):
 
     async def _encode(self, job: _Job) -> _Encoded:
         answer = await job.backend.engine.compute(job.order)
-        count_answer(job.backend.metrics, answer)
+        count_answer(job.backend.metrics, job.order.lane, answer)
         return _Encoded(answer, time.monotonic() - job.begun_s)
 
     async def _answer(

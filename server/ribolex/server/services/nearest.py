@@ -180,7 +180,7 @@ async def _activations(
             where=lambda _: "stretch.sequence",
         )
         answer = await backend.engine.compute(order)
-    count_answer(backend.metrics, answer)
+    count_answer(backend.metrics, order.lane, answer)
     (outcome,) = answer.outcomes
     if isinstance(outcome, Exception):
         raise outcome

@@ -8,13 +8,14 @@ from typing import Any
 from ribolex.errors import InvalidRequestError
 from ribolex.server.engine.encoding import Encoding
 from ribolex.server.engine.front import Answer
+from ribolex.server.engine.plan import Lane
 from ribolex.server.metrics import Metrics
 from ribolex.server.status import reason_of
 
 
-def count_answer(metrics: Metrics, answer: Answer[Any]) -> None:
+def count_answer(metrics: Metrics, lane: Lane, answer: Answer[Any]) -> None:
     """Counts refusals by their reason; notes waits, lengths and FVUs."""
-    metrics.queue_seconds.observe(answer.queue_s)
+    metrics.queue_seconds.labels(lane.name.lower()).observe(answer.queue_s)
     for outcome in answer.outcomes:
         if isinstance(outcome, InvalidRequestError):
             metrics.rejected_sequences.labels(reason_of(outcome).lower()).inc()

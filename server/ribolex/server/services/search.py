@@ -86,7 +86,7 @@ class Caller:
             where=lambda _: where,
         )
         answer = await self.backend.engine.compute(order)
-        count_answer(self.backend.metrics, answer)
+        count_answer(self.backend.metrics, order.lane, answer)
         (outcome,) = answer.outcomes
         if not isinstance(outcome, Encoding):
             raise outcome

@@ -160,7 +160,7 @@ class Upsert:
             where=lambda i: f"rnas[{part.in_message + sound[i]}].sequence",
         )
         answer = await self._backend.engine.compute(order)
-        count_answer(self._backend.metrics, answer)
+        count_answer(self._backend.metrics, order.lane, answer)
         ready = []
         for place, structure, sequence, outcome in zip(
             sound, structures, answer.sequences, answer.outcomes, strict=True
