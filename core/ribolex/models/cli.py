@@ -58,7 +58,7 @@ def register(app: typer.Typer) -> None:
 
 
 def list_models(as_json: AsJson = False) -> None:
-    """List the models that have names, and which of them are on this machine."""
+    """List models with names, and which are on this machine."""
     from ribolex.models.facts import list_facts
 
     rows = list_facts()
@@ -105,7 +105,7 @@ def pull(
         ),
     ] = None,
 ) -> None:
-    """Put a model into the cache, from where it is published or from a file.
+    """Put a model into the cache, downloaded or from a file.
 
     A download that broke off goes on where it was. The file is held against the
     checksums that are known beforehand and that its host states. The cache is
@@ -181,7 +181,7 @@ def convert(
         Precision, typer.Option(help="Numbers to write; less than float32 rounds.")
     ] = Precision.FLOAT32,
 ) -> None:
-    """Write weights of any readable layout as model.safetensors and config.json.
+    """Write weights of any readable layout as safetensors.
 
     Names and order of the tensors are the reference code's.
     """

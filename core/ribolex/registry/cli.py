@@ -117,7 +117,7 @@ def copy(
         ),
     ],
 ) -> None:
-    """Bring a registry's current dictionaries to another; what is there stays.
+    """Bring a registry's current dictionaries to another.
 
     Each is made current there if nothing of its name is; version numbers are given
     anew. A second time there is nothing to do.

@@ -52,7 +52,7 @@ def add(
         ),
     ] = _Scope.READ,
 ) -> None:
-    """Make a token and print it, this once: it cannot be read from the file."""
+    """Make a token and print it, this once."""
     from ribolex.server.tokens import add_token
 
     typer.echo(add_token(file, name, scope.value).secret)

@@ -35,9 +35,13 @@ def test_help_says_what_each_argument_is(command: str) -> None:
     assert max(map(len, result.output.splitlines())) <= 80
 
 
-def test_overview_cuts_no_help_short() -> None:
-    result = CliRunner().invoke(cli.app, ["--help"], env={"COLUMNS": "80"})
-    assert "..." not in result.output.partition("Commands:")[2]
+def test_overviews_cut_no_help_short() -> None:
+    commands = typer.main.get_group(cli.app).commands
+    groups = [name for name, one in commands.items() if hasattr(one, "commands")]
+    assert "feature" in groups
+    for group in ([], *([name] for name in groups)):
+        result = CliRunner().invoke(cli.app, [*group, "--help"], env={"COLUMNS": "80"})
+        assert "..." not in result.output.partition("Commands:")[2]
 
 
 @pytest.mark.parametrize(

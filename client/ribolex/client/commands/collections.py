@@ -44,7 +44,7 @@ def show(
     name: Name,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show one: dictionary, pooling, RNAs, sizes, and what metadata there is."""
+    """Show one: dictionary, RNAs, sizes, metadata."""
     with place.connect(60.0, name) as client:
         found = client.get_collection(name)
     if as_json:
@@ -79,7 +79,7 @@ def snapshot(
     ],
     timeout: options.Timeout = 3600.0,
 ) -> None:
-    """Save a collection to one file as it is now; it is used meanwhile."""
+    """Save a collection to one file as it is now."""
     with (
         place.connect(timeout, name) as client,
         progress(f"saving {name}", None, "bytes") as advance,
@@ -127,7 +127,7 @@ def reindex(
         ),
     ] = 0.0,
 ) -> None:
-    """Index a collection under another dictionary while it is in use.
+    """Index a collection anew under another dictionary.
 
     Ctrl-C leaves the server at it (with --local it goes on when asked again). The index
     before is kept: its dictionary leads back, until `end-reindex`.

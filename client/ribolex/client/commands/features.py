@@ -38,7 +38,7 @@ def show(
     as_json: options.AsJson = False,
     timeout: options.Timeout = 60.0,
 ) -> None:
-    """Print a feature's card: what it stands for, on what evidence, where it fires.
+    """Print a feature's card: what it stands for, and why.
 
     Evidence: how often the label holds where the feature fires, and elsewhere; their
     ratio with its 95 % interval when clans of RNAs are drawn anew; how well its value
@@ -101,7 +101,7 @@ def list_(
     as_json: options.AsJson = False,
     timeout: options.Timeout = 60.0,
 ) -> None:
-    """List features by label, effect, false-discovery rate, text or shape."""
+    """List features by label, effect, q-value, text or shape."""
     with server.connect(timeout) as client:
         found = client.features(
             dictionary=dictionary,

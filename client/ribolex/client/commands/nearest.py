@@ -59,7 +59,7 @@ def nearest(
     as_json: options.AsJson = False,
     timeout: options.Timeout = 300.0,
 ) -> None:
-    """Find features with a near decoder direction, in one dictionary or all.
+    """Find features with a near decoder direction.
 
     Of a stretch of an RNA, the features that fire there are told, too. Directions of
     different layers share their dimensions, not their meaning: compare a cosine with

@@ -97,7 +97,7 @@ def fit_(
     device: options.Device = "cpu",
     timeout: options.Timeout = 300.0,
 ) -> None:
-    """Learn to read a label off RNAs with a few features: some dozens will do.
+    """Learn to read a label off RNAs with a few features.
 
     Prints how well RNAs that were left out are told, relatives kept together; the
     same with labels dealt out by chance, and with counts of 4-letter words instead of

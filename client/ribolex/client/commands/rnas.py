@@ -74,7 +74,7 @@ def delete_rnas(
     where: Where = None,
     timeout: options.Timeout = 300.0,
 ) -> None:
-    """Delete RNAs of a collection for good: those named, or all with such metadata."""
+    """Delete RNAs for good, by name or by metadata."""
     if bool(names) == bool(where):
         raise typer.BadParameter("give either names or --where")
     conditions = [parse_condition(one) for one in where or ()]

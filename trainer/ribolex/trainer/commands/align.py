@@ -46,7 +46,7 @@ def align(
     seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
-    """Learn how RNAs are aligned by a dictionary's codes, for sensitive search.
+    """Learn how RNAs are aligned by a dictionary's codes.
 
     Publishes the dictionary with what was learned as its next version, and makes that
     current. Features and ids stay.

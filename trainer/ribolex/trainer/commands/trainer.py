@@ -76,7 +76,7 @@ def run(
 
 @app.command()
 def check(config: ConfigArgument, registry: RegistryOption = None) -> None:
-    """Check a file against model, RNAs and registry; print what it would make.
+    """Check a file; print what it would make.
 
     Exits with 1 if a run could not begin. Builds, trains and writes nothing.
     """
