@@ -46,6 +46,10 @@ EXAMPLES: list[tuple[errors.RibolexError, str]] = [
         "dictionary 'rfam': the current version is 2, expected 1",
     ),
     (
+        errors.CollectionMovedError("mine", "rfam@2"),
+        "collection 'mine' moved to dictionary 'rfam@2' meanwhile; ask again",
+    ),
+    (
         errors.OverloadedError("tokens", limit=100, got=120),
         "the queue is full: 120 tokens would wait, expected at most 100",
     ),
