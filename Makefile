@@ -1,10 +1,10 @@
 # Six targets; each sets up what it needs. Wants make and Python >= 3.11, nothing else.
 #   PYTHON=python3.12 make venv               another interpreter
 #   PIP_EXTRA_INDEX_URL=... make venv         where pip finds CPU wheels of torch
-#   make test PYTEST_ARGS="-k codes -x"       a part of the tests
+#   make test PYTEST_ARGS="-k codes -x"       a part of the tests, in one process
 
 PYTHON ?= python3
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= -n 2 --dist loadfile
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -29,8 +29,9 @@ venv: $(VENV)/.installed
 demo: venv
 	$(BIN)/ribolex demo
 
+# Both processes must find the tests in the same order, those of sets too.
 test: venv
-	$(BIN)/pytest $(PYTEST_ARGS)
+	PYTHONHASHSEED=0 $(BIN)/pytest $(PYTEST_ARGS)
 
 lint: venv proto
 	git diff --exit-code proto
