@@ -15,9 +15,11 @@ the states stand for.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from llvmlite import binding, ir
-from numba.core import cgutils, config, types
+from llvmlite import ir
+from numba.core import cgutils, types
 from numba.extending import intrinsic
+
+from ribolex.rna import llvm
 
 LANES = 64
 ROWS = 12
@@ -73,19 +75,12 @@ def scan_strip(
 
 
 def _generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-    strip = _Strip(
-        *(
-            context.make_array(kind)(context, builder, value).data
-            if isinstance(kind, types.Array)
-            else value
-            for kind, value in zip(signature.args, values, strict=True)
-        )
-    )
+    strip = _Strip(*llvm.pointers(context, builder, signature, values))
     left = [cgutils.alloca_once_value(builder, _LOWEST) for _ in range(ROWS)]
     across = [cgutils.alloca_once_value(builder, _LOWEST) for _ in range(ROWS)]
     corner_state = cgutils.alloca_once_value(builder, _LOWEST)
     best_state = cgutils.alloca_once_value(builder, _load(builder, strip.best, _I64(0)))
-    gap = _spread(builder, strip.gap)
+    gap = llvm.spread(builder, strip.gap, _LINE)
     with cgutils.for_range(builder, strip.n_places, intp=_I64) as loop:
         states = _load(builder, strip.states, loop.index)
         pairs = _choose_lookup(builder, strip.tables, states)
@@ -115,9 +110,7 @@ _Pairs = Callable[[int], Any]
 
 def _choose_lookup(builder: Any, tables: Any, states: Any) -> _Pairs:
     """Returns the lookup that suits the processor."""
-    features: str | None = config.CPU_FEATURES  # type: ignore[attr-defined]
-    if features is None:
-        features = str(binding.get_host_cpu_features().flatten())
+    features = llvm.cpu_features()
     if "+avx512vbmi," in f"{features},":
         return _look_up_whole(builder, tables, states)
     if "+avx512bw" in features:
@@ -134,7 +127,7 @@ def _look_up_whole(builder: Any, tables: Any, states: Any) -> _Pairs:
     def pairs(row: int) -> Any:
         halves = [_load(builder, tables, _I64(2 * row + half)) for half in (0, 1)]
         name = "llvm.x86.avx512.vpermi2var.qi.512"
-        return _call_named(builder, name, (halves[0], states, halves[1]), _LINE)
+        return llvm.call(builder, name, (halves[0], states, halves[1]), _LINE)
 
     return pairs
 
@@ -167,7 +160,7 @@ def _look_up_parts(
                 table, table, _numbers([i % _PART for i in range(width)])
             )
             for i in range(len(starts)):
-                own = _call_named(builder, name, (spread, masked[part][i]), kind)
+                own = llvm.call(builder, name, (spread, masked[part][i]), kind)
                 found[i] = builder.or_(found[i], own)
         if len(found) == 1:
             return found[0]
@@ -214,32 +207,14 @@ def _pick(builder: Any, line: Any, start: int, width: int) -> Any:
     )
 
 
-def _spread(builder: Any, number: Any) -> Any:
-    """Returns the number in every lane."""
-    none = ir.Constant(_LINE, ir.Undefined)
-    first = builder.insert_element(none, number, ir.IntType(32)(0))
-    return builder.shuffle_vector(first, none, _numbers([0] * LANES))
-
-
 def _load(builder: Any, array: Any, index: Any, kind: Any = _LINE) -> Any:
-    pointer = builder.gep(builder.bitcast(array, kind.as_pointer()), [index])
-    value = builder.load(pointer)
-    value.align = 1  # numba promises no more
-    return value
+    return llvm.load(builder, array, index, kind, 1)
 
 
 def _store(builder: Any, value: Any, array: Any, index: Any) -> None:
-    pointer = builder.gep(builder.bitcast(array, value.type.as_pointer()), [index])
-    builder.store(value, pointer).align = 1
+    llvm.store(builder, value, array, index, 1)
 
 
 def _call(builder: Any, name: str, one: Any, other: Any) -> Any:
     kind = one.type
-    return _call_named(builder, f"llvm.{name}.v{kind.count}i8", (one, other), kind)
-
-
-def _call_named(builder: Any, name: str, values: tuple[Any, ...], kind: Any) -> Any:
-    form = ir.FunctionType(kind, [value.type for value in values])
-    return builder.call(
-        cgutils.get_or_insert_function(builder.module, form, name), values
-    )
+    return llvm.call(builder, f"llvm.{name}.v{kind.count}i8", (one, other), kind)

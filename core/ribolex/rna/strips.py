@@ -15,9 +15,11 @@ Knows nothing of what the numbers stand for.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from llvmlite import binding, ir
-from numba.core import cgutils, config, types
+from llvmlite import ir
+from numba.core import cgutils, types
 from numba.extending import intrinsic
+
+from ribolex.rna import llvm
 
 LANES = 16
 ROWS = 8
@@ -106,14 +108,7 @@ def align_strip(
 
 
 def _generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-    strip = _Strip(
-        *(
-            context.make_array(kind)(context, builder, value).data
-            if isinstance(kind, types.Array)
-            else value
-            for kind, value in zip(signature.args, values, strict=True)
-        )
-    )
+    strip = _Strip(*llvm.pointers(context, builder, signature, values))
     rows = [_load(builder, strip.offsets, _I64(row), _I64) for row in range(ROWS)]
     left = [cgutils.alloca_once_value(builder, _ZERO) for _ in rows]
     across = [cgutils.alloca_once_value(builder, _ZERO) for _ in rows]
@@ -200,17 +195,15 @@ def _note_best(builder: Any, strip: _Strip, place: Any, cells: list[Any]) -> Non
 
 def _multiply_pairs(builder: Any, query: Any, target: Any) -> Any:
     """Returns per lane the sum of the products of its two 16-bit numbers."""
-    features = config.CPU_FEATURES  # type: ignore[attr-defined]
-    if features is None:
-        features = binding.get_host_cpu_features().flatten()
+    features = llvm.cpu_features()
     ours, theirs = builder.bitcast(query, _PAIRS), builder.bitcast(target, _PAIRS)
     if "+avx512bw" in features:
         name = "llvm.x86.avx512.pmaddw.d.512"
-        return _call(builder, name, (ours, theirs), _WIDE)
+        return llvm.call(builder, name, (ours, theirs), _WIDE)
     if "+avx2" in features:
         half = ir.VectorType(_I32, LANES // 2)
         halves = [
-            _call(
+            llvm.call(
                 builder,
                 "llvm.x86.avx2.pmadd.wd",
                 tuple(_pick(builder, x, start, LANES, 1) for x in (ours, theirs)),
@@ -239,30 +232,16 @@ def _pick(builder: Any, wide: Any, start: int, n: int, step: int) -> Any:
 
 
 def _larger(builder: Any, one: Any, other: Any) -> Any:
-    return _call(builder, f"llvm.smax.v{LANES}i32", (one, other), _WIDE)
+    return llvm.call(builder, f"llvm.smax.v{LANES}i32", (one, other), _WIDE)
 
 
 def _spread(builder: Any, number: Any) -> Any:
-    """Returns the number in every lane."""
-    none = ir.Constant(_WIDE, ir.Undefined)
-    first = builder.insert_element(none, number, _I32(0))
-    return builder.shuffle_vector(first, none, _ZERO)
+    return llvm.spread(builder, number, _WIDE)
 
 
 def _load(builder: Any, array: Any, index: Any, kind: Any = _WIDE) -> Any:
-    pointer = builder.gep(builder.bitcast(array, kind.as_pointer()), [index])
-    value = builder.load(pointer)
-    value.align = 4  # numba promises no more
-    return value
+    return llvm.load(builder, array, index, kind, 4)
 
 
 def _store(builder: Any, value: Any, array: Any, index: Any) -> None:
-    pointer = builder.gep(builder.bitcast(array, value.type.as_pointer()), [index])
-    builder.store(value, pointer).align = 4
-
-
-def _call(builder: Any, name: str, values: tuple[Any, ...], kind: Any) -> Any:
-    form = ir.FunctionType(kind, [value.type for value in values])
-    return builder.call(
-        cgutils.get_or_insert_function(builder.module, form, name), values
-    )
+    llvm.store(builder, value, array, index, 4)

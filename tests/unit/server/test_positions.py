@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.rna.test_scan import align
 
 from ribolex.dictionary import AlignmentModel, Codes
 from ribolex.dictionary.alignment import N_STATES
@@ -143,17 +144,6 @@ def simply(query: Drawn, rnas: dict[int, Drawn]) -> dict[tuple[int, int], float]
                         before = out.get((rna_id, start), -np.inf)
                         out[rna_id, start] = max(before, float(z))
     return out
-
-
-def align(pairs: np.ndarray, gap: int) -> int:
-    """The best local score, 255 at most at any cell."""
-    cells = np.zeros((pairs.shape[0] + 1, pairs.shape[1] + 1), int)
-    for i, row in enumerate(pairs.tolist(), 1):
-        for j, pair in enumerate(row, 1):
-            diagonal = min(cells[i - 1, j - 1] + pair, 255)
-            beside = max(cells[i - 1, j], cells[i, j - 1]) - gap
-            cells[i, j] = max(0, diagonal, beside)
-    return int(cells.max())
 
 
 @CALM

@@ -148,21 +148,18 @@ class _Field(NamedTuple):
         sizes = [len(block.lane_pieces) for block in seen.blocks]
         return cls(seen, np.cumsum([0, *sizes]), check, pool)
 
-    def _blocks(self) -> Iterator[tuple[Block, slice, slice]]:
-        """Yields each block with where its pieces and its lanes are."""
-        pieces = self.seen.pieces.firsts
-        for i, block in enumerate(self.seen.blocks):
-            yield (
-                block,
-                slice(pieces[i], pieces[i + 1]),
-                slice(self.bounds[i], self.bounds[i + 1]),
-            )
+    def _blocks(self) -> Iterator[tuple[Block, slice]]:
+        """Yields each block with where its lanes are."""
+        bounds = zip(self.bounds[:-1], self.bounds[1:], strict=True)
+        for block, (start, stop) in zip(self.seen.blocks, bounds, strict=True):
+            yield block, slice(start, stop)
 
     def lanes_of(self, pieces: Bool[np.ndarray, " piece"]) -> Bool[np.ndarray, " lane"]:
         """Returns which lanes are parts of some pieces."""
         out = np.empty(self.bounds[-1], bool)
-        for block, own, lanes in self._blocks():
-            out[lanes] = pieces[own][block.lane_pieces] & (block.lane_pieces >= 0)
+        firsts = self.seen.pieces.firsts
+        for first, (block, own) in zip(firsts, self._blocks(), strict=False):
+            out[own] = pieces[first + block.lane_pieces] & (block.lane_pieces >= 0)
         return out
 
     def scan(
@@ -171,9 +168,9 @@ class _Field(NamedTuple):
         """Returns the score of each lane in the probe's units; 0 if not chosen."""
         out = np.empty(len(chosen), np.uint8)
 
-        def work(each: tuple[Block, slice, slice]) -> None:
+        def work(each: tuple[Block, slice]) -> None:
             self.check()
-            block, _, own = each
+            block, own = each
             scan_lanes(
                 probe.tables,
                 probe.gap,
@@ -203,7 +200,7 @@ class _Field(NamedTuple):
         )
         table = zero.astype(np.float32), (one - zero).astype(np.float32)
         z = np.empty(len(levels), np.float32)
-        for block, _, own in self._blocks():
+        for block, own in self._blocks():
             judge_lanes(levels[own], block.lane_pieces, block.totals, *table, z[own])
         n_lanes = _LANES_A_PIECE * limit
         floor = (
