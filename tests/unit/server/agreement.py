@@ -5,8 +5,10 @@ from collections import Counter
 import numpy as np
 
 from ribolex.server.index.collection import Collection
+from ribolex.server.index.pooled import PooledSearch
 from ribolex.server.index.position_blocks import SLOTS, Lettered, pieces_of
 from ribolex.server.index.positions import PositionalIndex
+from ribolex.server.index.relatives import RelativesSearch
 
 Content = Counter[tuple[int, int, int, bytes, bytes]]
 
@@ -16,8 +18,8 @@ def check_agreement(collection: Collection) -> int:
 
     Returns the number of RNAs.
     """
-    records, pooled = collection._records, collection._search
-    assert pooled is not None
+    records, pooled = collection._records, collection.indexes.codes
+    assert isinstance(pooled, PooledSearch)
     db = records._db
     assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     assert db.execute("PRAGMA foreign_key_check").fetchall() == []
@@ -39,15 +41,16 @@ def check_agreement(collection: Collection) -> int:
     )
     allowed = np.flatnonzero(collection._metadata.allowed(()))
     assert allowed.tolist() == sorted(stored)
-    if collection.relatives is not None:
-        assert _content(collection.relatives.index) == _expected(collection)
+    relatives = collection.indexes.relatives
+    if relatives is not None:
+        assert isinstance(relatives, RelativesSearch)
+        assert _content(relatives.index) == _expected(collection, relatives)
     return len(stored)
 
 
-def _expected(collection: Collection) -> Content:
+def _expected(collection: Collection, relatives: RelativesSearch) -> Content:
     """What the positional index of the stored RNAs must hold."""
-    records, relatives = collection._records, collection.relatives
-    assert relatives is not None
+    records = collection._records
     changes = dict(zip(*(c.tolist() for c in records.changes()), strict=True))
     found: Content = Counter()
     for rna_id, sequence, codes in records.nucleotide_codes(changes):

@@ -17,7 +17,8 @@ from ribolex.server.index.collection import Collection
 from ribolex.server.index.facts import Facts
 from ribolex.server.index.intake import Encoded
 from ribolex.server.index.measure import SearchMeasure
-from ribolex.server.index.relatives import RelativesSearch, Sought
+from ribolex.server.index.relatives import Sought
+from ribolex.server.index.seams import Aligner
 from ribolex.server.index.search import Search, Sensitivity
 from ribolex.server.index.warming import warm_up
 
@@ -69,7 +70,7 @@ class Sample:
             out.append(Encoded(Rna(name, sequence), self.rnas[name][1], 0.5))
         return out
 
-    def is_found(self, name: str, relatives: RelativesSearch) -> bool:
+    def is_found(self, name: str, relatives: Aligner) -> bool:
         sequence, codes = self.rnas[name]
         hits = relatives.search(Sought.of(sequence, codes), limit=1, max_e_value=1e-6)
         return [hit.trace().query_stop for hit in hits] == [60]
@@ -85,14 +86,15 @@ def test_what_is_stored_or_changed_is_found_at_once(
     tmp_path: Path, aligning: Dictionary, sample: Sample
 ) -> None:
     with opened(tmp_path / "c", aligning) as collection:
-        assert collection.relatives is not None
+        relatives = collection.indexes.relatives
+        assert relatives is not None
         collection.upsert(sample.make(*"abcdefgh"))
-        assert all(sample.is_found(name, collection.relatives) for name in "abcdefgh")
+        assert all(sample.is_found(name, relatives) for name in "abcdefgh")
         old = sample.rnas["b"]
         collection.upsert(sample.make("b"))
-        assert sample.is_found("b", collection.relatives)
+        assert sample.is_found("b", relatives)
         sample.rnas["old b"] = old
-        assert not sample.is_found("old b", collection.relatives)
+        assert not sample.is_found("old b", relatives)
 
 
 def test_after_warming_up_no_search_compiles(
@@ -139,8 +141,9 @@ def test_opening_again_reads_only_what_no_file_holds(
             caplog.at_level("INFO"),
             opened(tmp_path / "c", aligning) as collection,
         ):
-            assert collection.relatives is not None
-            found = [sample.is_found(n, collection.relatives) for n in "abcdefghi"]
+            relatives = collection.indexes.relatives
+            assert relatives is not None
+            found = [sample.is_found(n, relatives) for n in "abcdefghi"]
         assert all(found)
         n_anew = int(caplog.text.split("indexed, ")[1].split()[0])
         # Five of them fill the open block, which is only in memory.
@@ -152,5 +155,5 @@ def test_without_an_alignment_model_there_is_none(
 ) -> None:
     with opened(tmp_path / "c", dictionary) as collection:
         collection.upsert(sample.make("a"))
-        assert collection.relatives is None
+        assert collection.indexes.relatives is None
     assert not (tmp_path / "c" / "positions").exists()

@@ -31,7 +31,7 @@ from ribolex.server.index.intake import Encoded, Storing
 from ribolex.server.index.listing import Example, Listed, examples_of, list_rnas
 from ribolex.server.index.metadata import Condition, MetadataColumns
 from ribolex.server.index.pairwise import hit_of
-from ribolex.server.index.pooled import PooledSearch, Scored
+from ribolex.server.index.pooled import Scored
 from ribolex.server.index.records import (
     Place,
     PooledCode,
@@ -41,15 +41,10 @@ from ribolex.server.index.records import (
     Removal,
     Written,
 )
-from ribolex.server.index.relatives import Relative, RelativesSearch, Sought
-from ribolex.server.index.search import (
-    Found,
-    Query,
-    Rank,
-    Search,
-    choose,
-)
-from ribolex.server.index.upkeep import RelativesOptions, open_pooled, open_relatives
+from ribolex.server.index.relatives import Relative, Sought
+from ribolex.server.index.seams import Indexes
+from ribolex.server.index.search import Found, Query, Rank, Search, choose
+from ribolex.server.index.upkeep import RelativesOptions, open_indexes
 
 Change = Storing | Removal
 
@@ -65,8 +60,6 @@ class Collection:
 
     Attributes:
         facts: What it was made with.
-        relatives: Search by alignment; None before `load`, and if the dictionary has
-            no alignment model.
     """
 
     def __init__(
@@ -75,12 +68,11 @@ class Collection:
         options: RelativesOptions = RelativesOptions(),  # noqa: B008
     ) -> None:
         self._folder, self._options = folder, options
-        self.relatives: RelativesSearch | None = None
         self._records = Records(folder / schema.RECORDS)
         self.facts = Facts.from_json(self._records.facts)
         self._metadata = MetadataColumns()
         self._model: AlignmentModel | None = None
-        self._search: PooledSearch | None = None
+        self._indexes: Indexes | None = None
 
     @staticmethod
     def create(folder: Path, facts: Facts) -> None:
@@ -106,15 +98,19 @@ class Collection:
                 dictionary.content_id,
                 self.facts.content_id,
             )
-        self._search = open_pooled(
+        self._indexes = open_indexes(
             self._folder, dictionary, self.facts.measure, self._records, self._options
         )
         for rna_id, metadata, length in self._records.scan_metadata():
             self._metadata.put(rna_id, metadata, length)
         self._model = dictionary.alignment
-        self.relatives = open_relatives(
-            self._folder, dictionary, self._records, self._options
-        )
+
+    @property
+    def indexes(self) -> Indexes:
+        """What searches ask; NotReadyError before `load`."""
+        if self._indexes is None:
+            raise NotReadyError(f"collection {self.facts.name!r} has no index yet")
+        return self._indexes
 
     def details(self) -> Details:
         """Returns how much there is, and what its metadata tell."""
@@ -122,10 +118,9 @@ class Collection:
 
     def close(self) -> None:
         """Closes the file; everything acknowledged is in it."""
-        if self._search is not None:
-            self._search.close()
-        if self.relatives is not None:
-            self.relatives.close()
+        for index in self._indexes or ():
+            if index is not None:
+                index.close()
         self._records.close()
 
     def write(self, changes: Sequence[Change]) -> list[Written]:
@@ -144,24 +139,23 @@ class Collection:
                 Record(r, codes, pool(codes), fvu) for r, codes, fvu in each.rnas
             ]
             steps.append(Put(records, each.places))
-        pooled = self._pooled
+        codes, relatives = self.indexes
         done = self._records.write(steps)
-        stored, relatives = done.stored, self.relatives
+        stored = done.stored
         if done.removed:
-            pooled.index.remove(done.removed)
+            codes.remove(done.removed)
             self._metadata.remove(done.removed)
             if relatives is not None:
-                relatives.index.remove(done.removed)
+                relatives.remove(done.removed)
         if stored:
             changes_of = [done.changes[rna_id] for rna_id in stored]
-            pooled_codes = [record.pooled for record in stored.values()]
-            pooled.index.put(list(stored), changes_of, pooled_codes)
+            codes.put(list(stored), changes_of, [one.pooled for one in stored.values()])
         for rna_id, record in stored.items():
             rna = record.rna
             self._metadata.put(rna_id, rna.metadata, len(rna.sequence))
             if relatives is not None:
-                change, codes = done.changes[rna_id], record.codes
-                relatives.put(rna_id, change, rna.sequence, codes)
+                change = done.changes[rna_id]
+                relatives.put(rna_id, change, rna.sequence, record.codes)
         return done.written
 
     def upsert(self, rnas: Sequence[Encoded]) -> Written:
@@ -248,10 +242,12 @@ class Collection:
             IncompatibleDictionaryError: it is to align, and cannot.
             InvalidRequestError: what is asked for contradicts itself, or a condition
                 is about what no RNA has.
+            NotReadyError: the index cannot be reached, or is behind the records.
         """
         search.check()
         ref = f"{self.facts.dictionary}@{self.facts.version}"
-        sensitivity = choose(query, search, ref, self.relatives is not None)
+        can_align = self.indexes.relatives is not None
+        sensitivity = choose(query, search, ref, can_align)
         allowed = self._metadata.allowed(search.where) if search.where else None
         n_rnas = self.n_rnas
         n_searched = n_rnas if allowed is None else int(np.count_nonzero(allowed))
@@ -272,12 +268,12 @@ class Collection:
     def step(self, scan: FeatureScan) -> bool:
         """Takes a search for features a block further; returns whether it is done."""
         n_features = self.facts.n_features
-        pooled, metadata = self._pooled, self._metadata
-        return scan.step(Source(self._records, pooled, metadata, n_features))
+        codes, metadata = self.indexes.codes, self._metadata
+        return scan.step(Source(self._records, codes, metadata, n_features))
 
     def examples(self, feature: int, limit: int) -> list[Example]:
         """Returns the RNAs in which a feature fires most strongly, strongest first."""
-        strongest = self._pooled.strongest(feature, limit)
+        strongest = self.indexes.codes.strongest(feature, limit)
         return examples_of(feature, strongest, self._records)
 
     def _find(self, name: str) -> int:
@@ -286,19 +282,19 @@ class Collection:
             raise RnaNotFoundError(name, self.facts.name)
         return rna_id
 
-    @property
-    def _pooled(self) -> PooledSearch:
-        if self._search is None:
-            raise NotReadyError(f"collection {self.facts.name!r} has no index yet")
-        return self._search
-
     def _compare(
         self, query: Query, search: Search, allowed: Bool[np.ndarray, " id"] | None
     ) -> dict[Rank, Callable[[], Hit]]:
         """Returns how to explain the hits of a fast search, by rank."""
-        vector = self._pooled.weigh(query.pooled)
-        scored = self._pooled.nearest(
-            vector, search.limit, allowed, exact=search.exact, check=search.check
+        codes = self.indexes.codes
+        vector = codes.weigh(query.pooled)
+        scored = codes.nearest(
+            vector,
+            search.limit,
+            allowed,
+            search.where,
+            exact=search.exact,
+            check=search.check,
         )
         fires = _NOWHERE if query.codes is None else Firing(query.codes)
         return {
@@ -314,7 +310,8 @@ class Collection:
         exhaustive: bool,
     ) -> dict[Rank, Callable[[], Hit]]:
         """Returns how to explain the hits of a search that aligns, by rank."""
-        relatives, codes, sequence = self.relatives, query.codes, query.sequence
+        relatives, codes = self.indexes.relatives, query.codes
+        sequence = query.sequence
         # `choose` has looked.
         assert relatives is not None
         assert codes is not None
@@ -324,6 +321,7 @@ class Collection:
             limit=search.limit,
             exhaustive=exhaustive,
             allowed=allowed,
+            where=search.where,
             max_e_value=math.inf if search.max_e_value is None else search.max_e_value,
             check=search.check,
         )
@@ -370,7 +368,7 @@ class Collection:
     def _explain(
         self, vector: WeightedCode, fires: Firing, rna_id: int, max_shared: int
     ) -> Hit:
-        features, parts = self._pooled.parts(vector, rna_id)
+        features, parts = self.indexes.codes.parts(vector, rna_id)
         record = self._records.read(rna_id)
         listed = features[:max_shared]
         in_query, in_target = fires.of(listed), Firing(record.codes).of(listed)

@@ -1,9 +1,9 @@
 """A search for RNAs in which features fire as a query asks, done bit by bit.
 
-The peaks in memory tell which RNAs may match; the nucleotide codes of those are read
-from the records and looked at, a block at a time, by name. Between two blocks others
-may use the collection; what they change, the next block sees. Knows nothing of
-messages, or of who asks.
+The peaks in memory, if they are there, tell which RNAs may match; the nucleotide codes
+of those are read from the records and looked at, a block at a time, by name. Between
+two blocks others may use the collection; what they change, the next block sees. Knows
+nothing of messages, or of who asks.
 """
 
 from bisect import bisect_right
@@ -31,8 +31,8 @@ from ribolex.server.index.marking import (
     stretches_of,
 )
 from ribolex.server.index.metadata import Condition, MetadataColumns
-from ribolex.server.index.pooled import PooledSearch
 from ribolex.server.index.records import Records
+from ribolex.server.index.seams import CodeIndex
 
 _FIRST_RNAS, _BLOCK_RNAS = 64, 512
 """RNAs of the first block, and of the largest ones: twice as many each time."""
@@ -74,7 +74,7 @@ class Source(NamedTuple):
     """The parts of a collection that a search reads, in the state of now."""
 
     records: Records
-    pooled: PooledSearch
+    pooled: CodeIndex
     metadata: MetadataColumns
     n_features: int
 
@@ -82,7 +82,7 @@ class Source(NamedTuple):
 class _Plan(NamedTuple):
     """What is known of a collection before any nucleotide is read."""
 
-    pooled: PooledSearch
+    pooled: CodeIndex
     allowed: Bool[np.ndarray, " id"]
     bounds: Bounds
     in_order: list[tuple[str, int]] | None

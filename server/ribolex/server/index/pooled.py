@@ -4,7 +4,7 @@ Sketches of all RNAs give candidates, which are compared exactly until no better
 turns up. Knows ids and codes; nothing of names or positions of the query.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float32, Float64, Int64
 
 from ribolex.server.index.forward import Parts, Strongest, WeightedCode, parts_of
 from ribolex.server.index.measure import SearchMeasure
+from ribolex.server.index.metadata import Condition
 from ribolex.server.index.pooled_blocks import PooledBlock, Weighing
 from ribolex.server.index.pooled_index import Part, PooledIndex
 from ribolex.server.index.pooled_kernels import estimate, score_rows
@@ -83,6 +84,26 @@ class PooledSearch:
         self._pool = ThreadPoolExecutor(n_threads) if n_threads > 1 else None
         self.index = PooledIndex(len(idf), self._weighing, folder)
 
+    def put(
+        self,
+        ids: Sequence[int],
+        changes: int | Sequence[int],
+        pooled: Sequence[PooledCode],
+    ) -> None:
+        """Stores codes in place of what their ids had; see `PooledIndex.put`."""
+        self.index.put(ids, changes, pooled)
+
+    def remove(self, ids: Iterable[int]) -> None:
+        """Forgets codes; ids that are not there are passed over."""
+        self.index.remove(ids)
+
+    def catch_up(self, within_s: float) -> bool:
+        """Returns that nothing is left to do: all is done at once."""
+        return True
+
+    def lead(self) -> None:
+        """Does nothing: it is of no matter to anybody else."""
+
     def close(self) -> None:
         """Writes what is only in memory, and ends its threads."""
         self.index.close()
@@ -98,6 +119,7 @@ class PooledSearch:
         query: WeightedCode,
         limit: int,
         allowed: Bool[np.ndarray, " id"] | None = None,
+        where: Sequence[Condition] = (),
         *,
         exact: bool = False,
         check: Check = go_on,
@@ -108,6 +130,7 @@ class PooledSearch:
             query: from `weigh`.
             limit: hits that are wanted.
             allowed: by id, whether to look at an RNA; None for all.
+            where: of no use here, where ids tell.
             exact: whether to compare all of them, not only candidates.
             check: called between blocks.
         """

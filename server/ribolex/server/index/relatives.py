@@ -6,7 +6,7 @@ alignment model give E-values, by which hits are ranked. Knows ids, letters and 
 nothing of names, records, or of what an explanation is.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float64, Int64, UInt8
 from ribolex.dictionary import AlignmentModel, Codes
 from ribolex.rna.local_alignment import NucleotideArrays, align_locally
 from ribolex.rna.traceback import Alignment, trace
+from ribolex.server.index.metadata import Condition
 from ribolex.server.index.position_blocks import Block, Lettered
 from ribolex.server.index.position_files import BlockFolder
 from ribolex.server.index.positions import PositionalIndex, Snapshot
@@ -143,6 +144,10 @@ class RelativesSearch:
         states = self._model.states(letters, vectors)
         self.index.put([Lettered(rna_id, change, states, vectors)])
 
+    def remove(self, ids: Iterable[int]) -> None:
+        """Forgets RNAs; ids that are not there are passed over."""
+        self.index.remove(ids)
+
     def close(self) -> None:
         """Ends its threads."""
         if self._pool is not None:
@@ -155,6 +160,7 @@ class RelativesSearch:
         limit: int,
         exhaustive: bool = False,
         allowed: Bool[np.ndarray, " id"] | None = None,
+        where: Sequence[Condition] = (),
         max_e_value: float = np.inf,
         check: Check = lambda: None,
     ) -> list[Relative]:
@@ -169,6 +175,7 @@ class RelativesSearch:
             limit: hits at most.
             exhaustive: whether to align every RNA rather than candidates.
             allowed: by id, whether to look at an RNA; None for all.
+            where: of no use here, where ids tell.
             max_e_value: of a hit.
             check: called every few milliseconds, in any thread; what it raises ends
                 the search.
@@ -198,6 +205,7 @@ class RelativesSearch:
         allowed: Bool[np.ndarray, " id"] | None,
         check: Check,
         pool: ThreadPoolExecutor | None = None,
+        n_rnas: int | None = None,
     ) -> Ranking:
         """Returns what `search` finds, before any alignment is traced.
 
@@ -208,12 +216,14 @@ class RelativesSearch:
             allowed: by id.
             check: of whether to go on.
             pool: that works for it; None for the caller alone.
+            n_rnas: that were searched, for E-values; None for those allowed here.
         """
         pieces = seen.pieces
         alive = seen.alive(allowed)
         if sought.excluded is not None:
             alive &= pieces.rna_ids != sought.excluded
-        n_rnas = int(np.count_nonzero(alive & (pieces.starts == 0)))
+        if n_rnas is None:
+            n_rnas = int(np.count_nonzero(alive & (pieces.starts == 0)))
         found: list[Ranking] = []
         for start, stop in windows(len(sought.letters)):
             part = sought.part(start, stop)

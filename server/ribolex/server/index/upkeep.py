@@ -19,6 +19,7 @@ from ribolex.server.index.position_files import BlockFolder
 from ribolex.server.index.recall_sample import RecallSample
 from ribolex.server.index.records import Records
 from ribolex.server.index.relatives import RelativesSearch
+from ribolex.server.index.seams import Indexes
 
 _LOG = logging.getLogger(__name__)
 
@@ -42,19 +43,32 @@ class RelativesOptions:
     """Takes some searches to measure their recall."""
 
 
-def open_relatives(
-    folder: Path, dictionary: Dictionary, records: Records, options: RelativesOptions
-) -> RelativesSearch | None:
-    """Returns the search among all RNAs of the records.
-
-    None if the dictionary has no alignment model.
+def open_indexes(
+    folder: Path,
+    dictionary: Dictionary,
+    measure: SearchMeasure,
+    records: Records,
+    options: RelativesOptions,
+) -> Indexes:
+    """Returns the indexes of all RNAs of the records.
 
     Args:
         folder: of the collection.
         dictionary: that its codes are of.
+        measure: of their likeness.
         records: of the collection.
-        options: of the search.
+        options: of searches.
     """
+    return Indexes(
+        _open_pooled(folder, dictionary, measure, records, options),
+        _open_relatives(folder, dictionary, records, options),
+    )
+
+
+def _open_relatives(
+    folder: Path, dictionary: Dictionary, records: Records, options: RelativesOptions
+) -> RelativesSearch | None:
+    """Returns the search among all RNAs; None if there is no alignment model."""
     if dictionary.alignment is None:
         return None
     relatives = RelativesSearch(
@@ -74,22 +88,14 @@ def open_relatives(
     return relatives
 
 
-def open_pooled(
+def _open_pooled(
     folder: Path,
     dictionary: Dictionary,
     measure: SearchMeasure,
     records: Records,
     options: RelativesOptions,
 ) -> PooledSearch:
-    """Returns the search by pooled codes among all RNAs of the records.
-
-    Args:
-        folder: of the collection.
-        dictionary: that its codes are of.
-        measure: of their likeness.
-        records: of the collection.
-        options: of the search.
-    """
+    """Returns the search by pooled codes among all RNAs."""
     about = json.dumps(measure.to_json(), sort_keys=True)
     basis = f"{dictionary.content_id} {pooled_blocks.FORMAT} {about}"
     search = PooledSearch(
