@@ -1,18 +1,18 @@
 """Collections that are indexed anew, under another dictionary, while they are in use.
 
-Codes are computed in the bulk lane, a few RNAs at a time with a rest after each, so
-that searches go first. Then the neighbours of some RNAs are compared, writes wait for
-the last few RNAs, and one exchange has all searches see the new index. Knows nothing of
-messages.
+Codes are computed in the bulk lane, a part of a batch at a time with a rest after each,
+so that searches go first. Then the neighbours of some RNAs are compared, writes wait
+for the last few RNAs, and one exchange has all searches see the new index. Knows
+nothing of messages.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, TypeVar
 
 from ribolex.dictionary import Dictionary
 from ribolex.errors import NotReadyError, RibolexError
@@ -24,19 +24,23 @@ from ribolex.server.engine.plan import Lane
 from ribolex.server.engine.task import cost
 from ribolex.server.index.generations import Plan
 from ribolex.server.index.intake import Encoded
-from ribolex.server.index.moving import Lag, Move
+from ribolex.server.index.lag import Lag
+from ribolex.server.index.moving import Move
 from ribolex.server.index.records import Place
 from ribolex.server.index.store import CollectionStore
 
 _LOG = logging.getLogger(__name__)
 
 _PART = 64
-"""RNAs that are encoded and stored together."""
-_PART_TOKENS = 8192
+"""RNAs that are stored together."""
+_BATCH_SHARE = 4
+"""Parts of the model's batches that are encoded before a rest: so much less is what
+who comes meanwhile waits."""
 _LAST = 256
 """RNAs for which writes may wait in the end."""
 _POLL_S = 0.5
 
+Result = TypeVar("Result")
 State = Literal["encoding", "comparing", "held", "done"]
 
 
@@ -134,18 +138,19 @@ class Reindexing:
         n_done = lag.n_rnas - len(lag.missing)
         self.progress = Progress(self.progress.state, n_done, lag.n_rnas)
         await self._move.forget(lag.extra)
+        max_tokens = self._engine.queue.limits.batch_tokens // _BATCH_SHARE
         for start in range(0, len(lag.missing), _PART):
-            begun_s = time.monotonic()
-            found = await self._move.read(lag.missing[start : start + _PART])
-            for part in _cut(found, min(_PART_TOKENS, self._engine.max_tokens)):
-                await self._encode(part)
+            found = await self._move.read(lag.missing[start : start + _PART].tolist())
+            rnas: list[Encoded] = []
+            for part in _cut(found, max_tokens):
+                rnas += await _rested(self._encode(part), max_share)
+            places = [place for place, _ in found]
+            await _rested(self._move.put(places, rnas), max_share)
             done = n_done + min(start + _PART, len(lag.missing))
             self.progress = Progress("encoding", done, lag.n_rnas)
-            took_s = time.monotonic() - begun_s
-            await asyncio.sleep(took_s * (1 - max_share) / max_share)
         return lag
 
-    async def _encode(self, part: Sequence[tuple[Place, Rna]]) -> None:
+    async def _encode(self, part: Sequence[tuple[Place, Rna]]) -> list[Encoded]:
         recipe = Recipe(self._dictionary.sae.k, None)
         order = Order(
             [rna.sequence for _, rna in part],
@@ -161,7 +166,7 @@ class Reindexing:
             if not isinstance(outcome, Encoding):
                 raise outcome
             rnas.append(Encoded(rna, outcome.codes, outcome.fvu))
-        await self._move.put([place for place, _ in part], rnas)
+        return rnas
 
     def _tell(self, state: State, overlap: float | None = None) -> None:
         told = self.progress
@@ -261,6 +266,15 @@ class Reindexer:
             _, task = self._jobs.pop(name)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+
+async def _rested(work: Awaitable[Result], max_share: float) -> Result:
+    """Returns what work gives, after a rest: so much of the time it may take."""
+    begun_s = time.monotonic()
+    result = await work
+    took_s = time.monotonic() - begun_s
+    await asyncio.sleep(took_s * (1 - max_share) / max_share)
+    return result
 
 
 def _cut(

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(120 + 10 * ROUNDS)
 def test_killed_while_it_restores_a_server_has_all_of_it_or_nothing(
     tmp_path: Path, tiny_registry: Path
 ) -> None:

@@ -8,7 +8,6 @@ written meanwhile is followed, too. Knows nothing of how RNAs are encoded, or of
 import asyncio
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 
@@ -16,24 +15,14 @@ from ribolex.rna import Rna
 from ribolex.server.index.collection import Collection
 from ribolex.server.index.generations import Plan
 from ribolex.server.index.intake import Encoded, Storing
+from ribolex.server.index.lag import Lag, read_lag, some_ids
 from ribolex.server.index.owner import Owner
 from ribolex.server.index.records import Place, Removal
-from ribolex.server.index.schema import RECORDS, read_changes
+from ribolex.server.index.schema import RECORDS
 from ribolex.server.index.search import Search
 
 _N_NEIGHBOURS = 10
 _N_COMPARED = 64
-
-
-class Lag(NamedTuple):
-    """How far the new index is behind."""
-
-    missing: list[int]
-    """Ids that it has to be given, anew or for the first time."""
-    extra: list[int]
-    """Ids that it has to forget."""
-    n_rnas: int
-    """In the old one."""
 
 
 class Move:
@@ -51,13 +40,8 @@ class Move:
 
     async def lag(self) -> Lag:
         """Returns how far the new index is behind the old one now."""
-        old, new = await asyncio.gather(
-            asyncio.to_thread(read_changes, self.old.folder / RECORDS),
-            asyncio.to_thread(read_changes, self.new.folder / RECORDS),
-        )
-        missing = [i for i, change in old.items() if new.get(i) != change]
-        extra = [i for i in new if i not in old]
-        return Lag(missing, extra, len(old))
+        old, new = self.old.folder / RECORDS, self.new.folder / RECORDS
+        return await asyncio.to_thread(read_lag, old, new)
 
     async def read(self, ids: Sequence[int]) -> list[tuple[Place, Rna]]:
         """Returns RNAs of the old index; passes over those that are gone."""
@@ -79,8 +63,8 @@ class Move:
         Of each of a sample the ten nearest by sequence codes, as a fast search finds
         them. 1.0 if no RNA has any.
         """
-        ids = [*await asyncio.to_thread(read_changes, self.new.folder / RECORDS)]
-        chosen = np.random.default_rng(0).permutation(ids)[:_N_COMPARED].tolist()
+        path = self.new.folder / RECORDS
+        chosen = await asyncio.to_thread(some_ids, path, _N_COMPARED)
         there = await self.new.run(lambda collection: collection.copies(chosen))
         parts = []
         for _, rna in there:

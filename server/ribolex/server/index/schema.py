@@ -65,16 +65,6 @@ def empty() -> closing[sqlite3.Connection]:
     return closing(db)
 
 
-def read_changes(path: Path) -> "dict[int, int]":
-    """Returns the last change of each RNA by id, while others read and write.
-
-    Raises:
-        sqlite3.OperationalError: the file is not there.
-    """
-    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db:
-        return dict(db.execute("SELECT id, change FROM rna ORDER BY change"))
-
-
 def read_facts(db: sqlite3.Connection, path: Path) -> dict[str, Any]:
     """Returns what a collection was made with; a file of version 1 becomes one of 2.
 
