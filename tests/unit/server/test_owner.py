@@ -12,7 +12,7 @@ from tests.unit.server.agreement import check_agreement
 from tests.unit.server.conftest import RandomCodes, encoded
 
 from ribolex.dictionary import Dictionary
-from ribolex.errors import CollectionNotFoundError
+from ribolex.errors import CollectionNotFoundError, InvalidRequestError
 from ribolex.server.index.collection import Change, Collection
 from ribolex.server.index.facts import Facts
 from ribolex.server.index.intake import Storing
@@ -93,6 +93,35 @@ async def test_a_change_that_cannot_be_written_fails_alone(
         assert [isinstance(one, Exception) for one in done] == [False, True, False]
         assert owner.n_rnas == 2
         assert "written apart" in caplog.text
+
+
+async def test_a_change_with_too_many_keys_fails_alone(
+    tmp_path: Path, dictionary: Dictionary, random_codes: RandomCodes
+) -> None:
+    async with owning(tmp_path, dictionary) as owner:
+
+        def storing(name: str, keys: range) -> Storing:
+            known = {f"k{i:03}": "x" for i in keys}
+            return Storing([encoded(name, random_codes(3), **known)])
+
+        changes = [storing(f"r{i}", range(60 * i, 60 * i + 60)) for i in range(4)]
+        changes += [storing("more", range(230, 256)), storing("less", range(231, 256))]
+        go_on = await busy(owner)
+        jobs = [asyncio.ensure_future(owner.write(one)) for one in changes]
+        jobs.append(asyncio.ensure_future(owner.write(storing("last", range(260)))))
+        await asyncio.sleep(0)
+        go_on.set()
+        done = await asyncio.gather(*jobs, return_exceptions=True)
+        assert [one for one in done[:6] if isinstance(one, BaseException)] == []
+        assert str(done[-1]) == (
+            "metadata['k256']: makes it 260 different keys in the collection, "
+            "expected at most 256: what differs from RNA to RNA belongs in values"
+        )
+        # Keys that no RNA has any more make room.
+        await owner.write(Removal(["r0", "more", "less"]))
+        await owner.write(storing("other", range(1000, 1076)))
+        with pytest.raises(InvalidRequestError, match="makes it 257"):
+            await owner.write(storing("one", range(1076, 1077)))
 
 
 async def test_a_caller_that_left_holds_up_nobody(

@@ -155,6 +155,13 @@ def test_foreign_files_are_refused(tmp_path: Path, content: bytes) -> None:
         unpack(path)
 
 
+KEYS = """
+UPDATE rna SET metadata = (
+    WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {})
+    SELECT json_group_object('k' || i || '.' || {}, '') FROM n
+)
+"""
+
 CHANGES: dict[str, Callable[[sqlite3.Connection], object]] = {
     "trigger": lambda db: db.execute(
         "CREATE TRIGGER t AFTER INSERT ON rna BEGIN DELETE FROM rna; END"
@@ -170,6 +177,8 @@ CHANGES: dict[str, Callable[[sqlite3.Connection], object]] = {
     "surrogate": lambda db: db.execute(
         """UPDATE rna SET metadata = '{"a": "\\ud800"}' WHERE id = 2"""
     ),
+    "keys of one": lambda db: db.execute(KEYS.format(65, "''")),
+    "keys of all": lambda db: db.execute(KEYS.format(60, "rna.id")),
     "fvu": lambda db: db.execute("UPDATE rna SET fvu = 'x' WHERE id = 2"),
     "change": lambda db: db.execute("UPDATE rna SET change = -1 WHERE id = 2"),
     "feature": lambda db: db.execute(

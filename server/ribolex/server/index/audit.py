@@ -18,6 +18,7 @@ from ribolex.rna.alphabet import normalise
 from ribolex.server.index.facts import Facts
 from ribolex.server.index.forward import Likeness
 from ribolex.server.index.intake import check_rna
+from ribolex.server.index.metadata import LENGTH, MAX_KEYS
 from ribolex.server.index.schema import empty
 
 _COLUMNS = """
@@ -57,18 +58,22 @@ def audit(db: sqlite3.Connection, facts: Facts) -> None:
     )
     if n_rnas != n_codes:
         raise CorruptInputError("records", f"{n_codes} codes of {n_rnas} RNAs")
+    keys: set[str] = set()
     for place, row in enumerate(db.execute(_ROWS)):
         try:
-            _check_row(row, facts.n_features)
+            keys |= _check_row(row, facts.n_features).metadata.keys() - {LENGTH}
+            if len(keys) > MAX_KEYS:
+                raise ValueError(f"more than {MAX_KEYS} different keys up to it")
         except (ValueError, TypeError, AttributeError, RibolexError) as error:
             where = f"rnas[{place}]"
             raise CorruptInputError(where, str(error)) from error
 
 
-def _check_row(row: tuple[Any, ...], n_features: int) -> None:
+def _check_row(row: tuple[Any, ...], n_features: int) -> Rna:
     name, sequence, structure, metadata, fvu, *blobs, change = row
     known: dict[str, str] = json.loads(metadata)
-    check_rna(Rna(name, sequence, structure), "rna")
+    rna = Rna(name, sequence, structure, known)
+    check_rna(rna, "rna")
     if normalise(sequence, "sequence") != sequence:
         raise ValueError("its letters are not as they are stored")
     # What has no place in UTF-8 is an error, too.
@@ -95,6 +100,7 @@ def _check_row(row: tuple[Any, ...], n_features: int) -> None:
     rows = np.repeat(np.arange(len(steps), dtype=np.int64), steps)
     if np.any(np.diff(rows * n_features + indices) <= 0):
         raise ValueError("features of a nucleotide do not rise")
+    return rna
 
 
 def _check_facts(facts: Facts) -> None:

@@ -128,7 +128,14 @@ class Collection:
 
         On return they are on disk, and every search sees them. After an error none of
         them was made.
+
+        Raises:
+            InvalidRequestError: the RNAs would have too many different keys.
         """
+        # What is decided elsewhere was looked at there.
+        asked = [each for each in changes if isinstance(each, Storing)]
+        came = [r for each in asked if each.places is None for r, _, _ in each.rnas]
+        self._metadata.check_keys(key for rna in came for key in rna.metadata)
         pool = self.facts.measure.pool
         steps: list[Put | Removal] = []
         for each in changes:

@@ -17,6 +17,9 @@ from ribolex.errors import InvalidRequestError
 LENGTH = "length"
 """Key that stands for the number of nucleotides, whatever the metadata say."""
 
+MAX_KEYS = 256
+"""Different ones that the RNAs of a collection may have: each is a column."""
+
 _PART = ";"
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.I)
 _MAX_TOLD = 10
@@ -96,6 +99,8 @@ class _Column:
         self._numbers: dict[str | None, int] = {None: 0}
         self.numbers = np.zeros(_FIRST_ROOM, np.int32)
         """By id: place in `values`."""
+        self.n_rnas = 0
+        """That have a value."""
 
     def put(self, rna_id: int, value: str | None) -> None:
         number = self._numbers.setdefault(value, len(self.values))
@@ -106,6 +111,7 @@ class _Column:
                 return
             room = max(2 * len(self.numbers), rna_id + 1)
             self.numbers = np.pad(self.numbers, (0, room - len(self.numbers)))
+        self.n_rnas += int(number > 0) - int(self.numbers[rna_id] > 0)
         self.numbers[rna_id] = number
 
 
@@ -116,6 +122,25 @@ class MetadataColumns:
         self._columns: dict[str, _Column] = {LENGTH: _Column()}
         self._end = 0
         self._kept: dict[tuple[Condition, ...], Bool[np.ndarray, " id"]] = {}
+
+    def check_keys(self, keys: Iterable[str]) -> None:
+        """Does nothing if RNAs with such keys may come to those that are there.
+
+        Raises:
+            InvalidRequestError: there would be too many; names the first too many.
+        """
+        there = {key for key, column in self._columns.items() if column.n_rnas}
+        there |= {LENGTH}
+        self._columns = {key: self._columns[key] for key in there}
+        new = sorted(set(keys) - there)
+        room = MAX_KEYS + 1 - len(there)
+        if len(new) > room:
+            raise InvalidRequestError(
+                f"metadata[{new[room]!r}]",
+                f"makes it {MAX_KEYS - room + len(new)} different keys in the "
+                f"collection, expected at most {MAX_KEYS}: what differs from RNA to "
+                "RNA belongs in values",
+            )
 
     def put(self, rna_id: int, metadata: Mapping[str, str], length: int) -> None:
         """Stores what is known of an RNA in place of what was."""
@@ -152,7 +177,7 @@ class MetadataColumns:
     def _facts(self, key: str, column: _Column) -> KeyFacts:
         counts = self._counts(column)
         is_number = all(number_of(value) is not None for value in counts)
-        return KeyFacts(key, sum(counts.values()), len(counts), is_number)
+        return KeyFacts(key, column.n_rnas, len(counts), is_number)
 
     def _counts(self, column: _Column) -> dict[str, int]:
         """Returns how many RNAs have each value that one has."""
@@ -183,7 +208,7 @@ class MetadataColumns:
 
         Nothing is known of an empty collection, so that any will do.
         """
-        if not self._counts(self._columns[LENGTH]):
+        if not self._columns[LENGTH].n_rnas:
             return
         for i, condition in enumerate(conditions):
             key = condition.key
