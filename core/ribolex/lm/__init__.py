@@ -10,7 +10,7 @@ from ribolex.lm.configuration import MAX_NUCLEOTIDES, PRESETS, LmConfig
 from ribolex.lm.inference import LanguageModel, Replacement, load_lm
 from ribolex.lm.model import Hook, RiNALMo
 from ribolex.lm.precision import Precision
-from ribolex.lm.threads import sensible_threads
+from ribolex.lm.threads import in_passing_thread, sensible_threads
 from ribolex.lm.weights import load_network, save_network
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Precision",
     "Replacement",
     "RiNALMo",
+    "in_passing_thread",
     "load_lm",
     "load_network",
     "save_network",

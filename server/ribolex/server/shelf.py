@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from ribolex.dictionary import Dictionary
+from ribolex.lm import in_passing_thread
 from ribolex.server.index.atoms import Atoms
 
 _MAX_OTHERS = 4
@@ -72,7 +73,7 @@ class Shelf:
     async def get(self, ref: str) -> Shelved:
         """Returns a version, loaded if it is not there; raises what `load` raises."""
         if ref not in self._places:
-            task = asyncio.create_task(asyncio.to_thread(self._load, ref))
+            task = asyncio.create_task(in_passing_thread(self._load, ref))
             task.add_done_callback(partial(self._forget_failed, ref))
             self._places[ref] = _Place(task)
             self._trim()
