@@ -371,12 +371,20 @@ def test_a_folder_filled_without_a_server_is_one_that_a_server_takes_over(
     assert "mine: 3 added, 0 replaced, 0 refused; 3 RNAs" in capsys.readouterr().out
     asked = ["search", "rnas.fasta", "--top", "2", "--where", "length<=20"]
     assert run(*asked, *local, "-o", "local.tsv") == 0
+    nearest = ["feature", "nearest", "--rna", "a", "--at", "3-9", "--top", "3"]
+    capsys.readouterr()
+    assert run(*nearest, *local) == 0
+    found = capsys.readouterr().out
     monkeypatch.delenv("RIBOLEX_TOKENS")
     with own_server() as address:
         assert run(*asked, "-c", "mine", "--server", address, "-o", "served.tsv") == 0
+        assert run(*nearest, "-c", "mine", "--server", address) == 0
+        assert capsys.readouterr().out == found
         # Two at a time would spoil it.
         assert run(*asked, *local) == 1
         assert "another server uses the data folder" in capsys.readouterr().err
+        # What is about no collection does not need the folder.
+        assert run("feature", "nearest", "5", *local[2:]) == 0
     rows = [line.split("\t") for line in Path("local.tsv").read_text().splitlines()]
     assert Path("served.tsv").read_text() == Path("local.tsv").read_text()
     assert [row[0] for row in rows] == ["query", "a", "a", "b", "b", "c", "c"]

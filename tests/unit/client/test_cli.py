@@ -44,6 +44,13 @@ def test_overviews_cut_no_help_short() -> None:
         assert "..." not in result.output.partition("Commands:")[2]
 
 
+def test_every_command_about_features_does_without_a_server() -> None:
+    group = typer.main.get_group(cli.app).commands["feature"]
+    assert isinstance(group, typer.core.TyperGroup)
+    for one in group.commands.values():
+        assert "local" in [parameter.name for parameter in one.params], one.name
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

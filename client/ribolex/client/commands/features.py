@@ -7,8 +7,8 @@ import typer
 
 from ribolex.client import cards, output
 from ribolex.client.commands import options
+from ribolex.client.commands.local import Place, with_model, with_place
 from ribolex.client.commands.searching import console
-from ribolex.client.commands.server import Server, with_server
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -24,9 +24,9 @@ class Order(StrEnum):
 
 
 @app.command()
-@with_server
+@with_place
 def show(
-    server: Server,
+    place: Place,
     feature_id: Annotated[int, typer.Argument(metavar="ID", min=0, help="Its number.")],
     dictionary: options.DictionaryName = None,
     collection: Annotated[
@@ -45,7 +45,7 @@ def show(
     tells who has the label; the share of a random dictionary's features that it beats;
     the false-discovery rate over all tests of the dictionary.
     """
-    with server.connect(timeout) as client:
+    with place.among(collection).connect(timeout, collection or "") as client:
         card = client.feature(
             feature_id,
             dictionary=dictionary,
@@ -59,9 +59,9 @@ def show(
 
 
 @app.command(name="list")
-@with_server
+@with_model
 def list_(
-    server: Server,
+    place: Place,
     dictionary: options.DictionaryName = None,
     label: Annotated[
         str,
@@ -102,7 +102,7 @@ def list_(
     timeout: options.Timeout = 60.0,
 ) -> None:
     """List features by label, effect, q-value, text or shape."""
-    with server.connect(timeout) as client:
+    with place.connect(timeout) as client:
         found = client.features(
             dictionary=dictionary,
             label=label,

@@ -38,6 +38,10 @@ class Place:
     serving: tuple[str, ...]
     """What it is told beside that."""
 
+    def among(self, collection: str | None) -> "Place":
+        """Returns the same, without a folder if no collection in it is asked about."""
+        return self if collection else replace(self, data=None)
+
     @contextmanager
     def connect(self, timeout_s: float, collection: str = "") -> Iterator[Client]:
         """Gives a client of whoever is asked.

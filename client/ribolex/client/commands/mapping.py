@@ -8,14 +8,14 @@ from rich.text import Text
 
 from ribolex.client import output
 from ribolex.client.commands import options
+from ribolex.client.commands.local import Place, with_model
 from ribolex.client.commands.searching import console
-from ribolex.client.commands.server import Server, with_server
 from ribolex.client.mapping import MappedFeatures
 
 
-@with_server
+@with_model
 def map_(
-    server: Server,
+    place: Place,
     ids: Annotated[
         list[int] | None,
         typer.Argument(metavar="ID", min=0, help="Features; none: all."),
@@ -42,7 +42,7 @@ def map_(
     A version stores which feature of the one before each of its own goes on, and how
     sure that is. Over several versions, older or newer, the shares are multiplied.
     """
-    with server.connect(timeout) as client:
+    with place.connect(timeout) as client:
         found = client.map_features(ids or (), source=source, target=target)
     if as_json:
         typer.echo(output.to_json(found))

@@ -11,17 +11,17 @@ import typer
 from ribolex.client import output
 from ribolex.client.client import Client
 from ribolex.client.commands import options
+from ribolex.client.commands.local import Place, with_place
 from ribolex.client.commands.searching import console
-from ribolex.client.commands.server import Server, with_server
 from ribolex.client.errors import CorruptInputError
 from ribolex.client.nearest_view import print_nearest
 
 _SPAN = re.compile(r"([1-9]\d{0,8})(?:-([1-9]\d{0,8}))?")
 
 
-@with_server
+@with_place
 def nearest(
-    server: Server,
+    place: Place,
     feature_id: Annotated[
         int | None, typer.Argument(metavar="ID", min=0, help="Near to this feature.")
     ] = None,
@@ -83,7 +83,7 @@ def nearest(
         title = " ".join(filter(None, [rna or "the sequence", at]))
     if activation is not None:
         asked["activation"] = _vector(activation)
-    with server.connect(timeout) as client:
+    with place.among(collection).connect(timeout, collection or "") as client:
         if rna is not None and collection is not None:
             asked |= _stored(client, collection, rna, dictionary)
         found = client.nearest_features(**asked)
