@@ -13,6 +13,7 @@ from ribolex.trainer.cli import register
 from ribolex.trainer.evaluation import EvaluationPlan
 from ribolex.trainer.fit import FitPlan
 from ribolex.trainer.process import TrainerConfig, make_config, read_config
+from ribolex.trainer.process.corpora import demand
 from ribolex.trainer.publish import GateLimits
 
 LEAST = '[corpus]\nfolder = "c"\n[[dictionary]]\nname = "d"\n'
@@ -130,3 +131,21 @@ def test_defaults_are_those_of_the_plans() -> None:
     for name in ("objective", "batch_rows", "l1", "orthogonality", "seed"):
         assert getattr(said, name) == getattr(plan, name)
     assert said.checkpoint_steps == plan.checkpoint_steps
+
+
+@pytest.mark.parametrize(
+    ("corpus", "missing"),
+    [
+        ('train = ["here.tsv"]\nvalidation = "away.tsv"', "away.tsv"),
+        ('inputs = ["here.tsv", "*.fa"]', r"\*\.fa"),
+        ('inputs = ["here.tsv"]\nlabels = "away.tsv"', "away.tsv"),
+        ('folder = "c"', "c/corpus.json"),
+    ],
+)
+def test_a_check_names_the_file_that_is_not_there(
+    tmp_path: Path, corpus: str, missing: str
+) -> None:
+    (tmp_path / "here.tsv").write_text("name\tsequence\n")
+    config = read(tmp_path, f'[corpus]\n{corpus}\n[[dictionary]]\nname = "d"\n').corpus
+    with pytest.raises((CorruptInputError, InvalidRequestError), match=missing):
+        demand(config)

@@ -81,7 +81,7 @@ def check(config: ConfigArgument, registry: RegistryOption = None) -> None:
     Exits with 1 if a run could not begin. Builds, trains and writes nothing.
     """
     from ribolex.trainer.process import Reporter, Trainer, read_config
-    from ribolex.trainer.process.corpora import look
+    from ribolex.trainer.process.corpora import demand, look
     from ribolex.trainer.stopping import Stop
 
     said = read_config(config)
@@ -103,13 +103,12 @@ def check(config: ConfigArgument, registry: RegistryOption = None) -> None:
             f"{plan.fit.n_rows:,}",
             Text(entries.get(plan.name, "-")),
         )
+    demand(said.corpus)
     sizes = [file.size_bytes for file in look(said.corpus)]
-    if not sizes:
-        _fail("corpus: no such files")
     console = Console(width=None if sys.stdout.isatty() else _WIDE)
     console.print(table)
     console.print(
-        f"{trainer.lm.name} on {said.device}; {len(sizes)} files of RNAs, "
+        f"{trainer.lm.name} on {said.device}; {len(sizes)} file(s) of RNAs, "
         f"{sum(sizes):,} bytes; to {trainer.registry}",
         highlight=False,
     )

@@ -76,22 +76,32 @@ def prepare(config: CorpusConfig, workdir: Path, tell: Tell) -> Tables:
 
 def look(config: CorpusConfig) -> tuple[FileState, ...]:
     """Returns the state of all files that the tables depend on; quick."""
-    if config.folder is not None:
-        files = [config.folder / MANIFEST_FILE]
-    elif config.inputs:
-        files = [Path(path) for pattern in config.inputs for path in glob(pattern)]
-        files += [] if config.labels is None else [config.labels]
-    else:
-        assert config.validation is not None
-        files = [*config.train, config.validation]
+    inputs = [Path(path) for pattern in config.inputs for path in glob(pattern)]
     found = []
-    for file in files:
+    for file in [*inputs, *_named(config)]:
         try:
             state = file.stat()
         except OSError:
             continue  # what is gone differs from what was there
         found.append(FileState(str(file), state.st_size, state.st_mtime_ns))
     return tuple(sorted(found))
+
+
+def demand(config: CorpusConfig) -> None:
+    """Looks whether all files are there, without reading them.
+
+    Raises:
+        CorruptInputError: names one that is not.
+        InvalidRequestError: names a pattern that none matches.
+    """
+    _find(config)
+    for file in _named(config):
+        try:
+            file.stat()
+        except OSError as error:
+            raise CorruptInputError(
+                file, f"cannot be read: {error.strerror}"
+            ) from error
 
 
 def count_nucleotides(tables: Tables) -> int:
@@ -102,6 +112,14 @@ def count_nucleotides(tables: Tables) -> int:
 def _of_corpus(corpus: Corpus) -> Tables:
     digest = _digest_file(corpus.folder / MANIFEST_FILE)
     return Tables([corpus.table("train")], corpus.table("validation"), digest)
+
+
+def _named(config: CorpusConfig) -> list[Path]:
+    """Returns the files that are said by name, not by a pattern."""
+    files = [*config.train, config.validation, config.labels]
+    if config.folder is not None:
+        files.append(config.folder / MANIFEST_FILE)
+    return [file for file in files if file is not None]
 
 
 def _find(config: CorpusConfig) -> list[Path]:
