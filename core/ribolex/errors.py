@@ -192,7 +192,9 @@ class IncompatibleDictionaryError(RibolexError):
     """
 
     def __init__(self, ref: str, what: str, got: object, expected: object) -> None:
-        super().__init__(f"dictionary {ref!r}: {what} is {got}, expected {expected}")
+        other = " is of another language model" if what == "lm_digest" else ""
+        fault = f"{what} is {got}, expected {expected}"
+        super().__init__(f"dictionary {ref!r}{other}: {fault}")
         self.ref = ref
         self.what = what
         self.got = got

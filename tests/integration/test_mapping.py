@@ -138,7 +138,7 @@ async def test_all_features_are_mapped_to_what_is_current_if_nothing_is_said(
             ("", 5),
             [1],
             "FAILED_PRECONDITION",
-            "dictionary 'tiny@5': lm_digest is 0000",
+            "dictionary 'tiny@5' is of another language model: lm_digest is 0000",
         ),
     ],
 )
