@@ -1,8 +1,8 @@
-"""Prints what an extra of pyproject.toml installs, a requirement a line.
+"""Prints what extras of pyproject.toml install, a requirement a line.
 
 So that an image can install what Ribolex needs before, and apart from, Ribolex
 itself: a layer that changes with the versions only, not with every line of code.
-Usage: python deploy/requirements.py EXTRA < pyproject.toml
+Usage: python deploy/requirements.py EXTRA… < pyproject.toml
 """
 
 import re
@@ -26,7 +26,8 @@ def requirements(extras: Mapping[str, Sequence[str]], extra: str) -> Iterator[st
 def main() -> None:
     """Reads pyproject.toml from standard input."""
     project = tomllib.load(sys.stdin.buffer)["project"]
-    needed = requirements(project["optional-dependencies"], sys.argv[1])
+    extras = project["optional-dependencies"]
+    needed = [line for extra in sys.argv[1:] for line in requirements(extras, extra)]
     sys.stdout.writelines(f"{line}\n" for line in [*project["dependencies"], *needed])
 
 

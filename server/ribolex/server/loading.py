@@ -24,8 +24,10 @@ from ribolex.server.engine.observer import BatchDone, Observer
 from ribolex.server.engine.plan import Lane
 from ribolex.server.engine.queue import Limits
 from ribolex.server.index.measure import SearchMeasure
+from ribolex.server.index.milvus import Milvus, MilvusAddress
 from ribolex.server.index.recall_sample import RecallSample
-from ribolex.server.index.store import CollectionStore
+from ribolex.server.index.store import CollectionStore, FindDictionary
+from ribolex.server.index.tending import Tending
 from ribolex.server.index.upkeep import RelativesOptions
 from ribolex.server.metrics import Metrics, Reading
 from ribolex.server.panel import panel_check
@@ -101,6 +103,7 @@ def _readings(backend: Backend, data: Path) -> list[Reading]:
         ),
     ]
     found += _dictionary_readings(backend)
+    found += _milvus_readings(store.tending)
     found += _cache_readings(backend.cache)
     if torch.cuda.is_available():
         read = torch.cuda.memory_allocated
@@ -127,6 +130,21 @@ def _dictionary_readings(backend: Backend) -> list[Reading]:
         Reading("dictionaries", "Versions in memory.", lambda: dictionaries.n_loaded),
         Reading("watchers", "Open calls of Watch.", lambda: len(swaps.watchers)),
         Reading("registry_up", "1 if it answers.", lambda: not swaps.follower.away),
+    ]
+
+
+def _milvus_readings(tending: Tending | None) -> list[Reading]:
+    return [
+        Reading(
+            "milvus_up",
+            "0 if the Milvus of --milvus is away.",
+            lambda: tending is None or tending.is_up,
+        ),
+        Reading(
+            "milvus_behind_collections",
+            "Collections that cannot be searched until the Milvus has their codes.",
+            lambda: 0 if tending is None else tending.n_behind,
+        ),
     ]
 
 
@@ -172,13 +190,7 @@ async def load_backend(
 
         found = await dictionaries.start()
         _LOG.info("dictionary %s loaded, the default", found.ref)
-        options = RelativesOptions(
-            settings.search_threads, RecallSample(settings.recall_sample)
-        )
-        data = settings.data.expanduser()
-        collections = CollectionStore(
-            data, SearchMeasure(), find, options, partial(_count_commit, metrics)
-        )
+        collections = _collections(settings, metrics, find)
         dictionaries.bind(lambda: collections.bound)
         await collections.open()
         reindexer = Reindexer(engine, dictionaries, collections)
@@ -205,6 +217,19 @@ async def load_backend(
         metrics.swap_failures.labels(reason)
     metrics.watch(_readings(backend, settings.data.expanduser()))
     return backend
+
+
+def _collections(
+    settings: ServerSettings, metrics: Metrics, find: FindDictionary
+) -> CollectionStore:
+    data, milvus = settings.data.expanduser(), None
+    if settings.milvus is not None:
+        milvus = Milvus(MilvusAddress.parse(settings.milvus), data)
+    options = RelativesOptions(
+        settings.search_threads, RecallSample(settings.recall_sample), milvus
+    )
+    count = partial(_count_commit, metrics)
+    return CollectionStore(data, SearchMeasure(), find, options, count)
 
 
 def _count_commit(metrics: Metrics, n_changes: int, took_s: float) -> None:

@@ -11,6 +11,9 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ribolex.errors import InvalidRequestError
+from ribolex.server.index.milvus import MilvusAddress
+
 BUNDLED = "bundled"
 """Stands for what comes in the box, where a path is expected."""
 
@@ -96,6 +99,12 @@ class ServerSettings(BaseSettings):
     data: Path = Path("~/.local/share/ribolex")
     """Folder that holds the collections; made if it is not there. One server at a
     time."""
+
+    milvus: str | None = None
+    """http://HOST:19530 or https:// of a Milvus that keeps the codes of all collections
+    and finds candidates; the RNAs stay in --data. A token is read from a file:
+    http://HOST:19530?token_file=PATH. Away: searches fail with UNAVAILABLE, nothing
+    else does. Takes ribolex[milvus]. Not given: codes are kept in --data, too."""
 
     device: str = "cpu"
     """Where the model runs, as torch names it: "cpu", "cuda", "cuda:1"."""
@@ -203,6 +212,11 @@ class ServerSettings(BaseSettings):
             raise ValueError("--tls-cert and --tls-key: expected both or neither")
         if self.tls_client_ca is not None and self.tls_cert is None:
             raise ValueError("--tls-client-ca: expected --tls-cert, too")
+        if self.milvus is not None:
+            try:
+                MilvusAddress.parse(self.milvus)
+            except InvalidRequestError as error:
+                raise ValueError(str(error)) from error
         hosts = {"--host": self.host}
         if self.http_port is not None:
             hosts["--http-host"] = self.http_host

@@ -20,7 +20,7 @@ def check_agreement(collection: Collection) -> int:
     """
     records, pooled = collection._records, collection.indexes.codes
     assert isinstance(pooled, PooledSearch)
-    db = records._db
+    db = records.db
     assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     assert db.execute("PRAGMA foreign_key_check").fetchall() == []
     codes = [row[0] for row in db.execute("SELECT id FROM nucleotide_code ORDER BY id")]

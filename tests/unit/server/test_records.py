@@ -126,8 +126,8 @@ def test_everything_is_there_after_opening_again(
 
 def test_a_commit_waits_for_the_disk(path: Path) -> None:
     with closing(Records(path)) as records:
-        (mode,) = records._db.execute("PRAGMA journal_mode").fetchone()
-        (level,) = records._db.execute("PRAGMA synchronous").fetchone()
+        (mode,) = records.db.execute("PRAGMA journal_mode").fetchone()
+        (level,) = records.db.execute("PRAGMA synchronous").fetchone()
     assert (mode, level) == ("wal", 2)
 
 

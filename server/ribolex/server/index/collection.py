@@ -112,6 +112,14 @@ class Collection:
             raise NotReadyError(f"collection {self.facts.name!r} has no index yet")
         return self._indexes
 
+    def catch_up(self, within_s: float) -> bool:
+        """Has the indexes do what they could not; see `CodeIndex.catch_up`."""
+        return self.indexes.codes.catch_up(within_s)
+
+    def lead(self) -> None:
+        """Tells the indexes that this is what is searched."""
+        self.indexes.codes.lead()
+
     def details(self) -> Details:
         """Returns how much there is, and what its metadata tell."""
         return details_of(self._folder, self._metadata)
@@ -297,7 +305,7 @@ class Collection:
         vector = codes.weigh(query.pooled)
         scored = codes.nearest(
             vector,
-            search.limit,
+            search.limit + (query.excluded is not None),
             allowed,
             search.where,
             exact=search.exact,

@@ -37,7 +37,13 @@ def tidy(root: Path) -> list[Path]:
     for pattern in (f"{_COMING}*", f"{_GOING}*"):
         for left in root.glob(pattern):
             shutil.rmtree(left) if left.is_dir() else left.unlink()
-    return sorted(path for path in root.iterdir() if path.is_dir())
+    return there(root)
+
+
+def there(root: Path) -> list[Path]:
+    """Returns the folders of collections."""
+    hidden = _COMING[0]
+    return sorted(p for p in root.iterdir() if p.is_dir() and p.name[0] != hidden)
 
 
 def coming(root: Path) -> Path:

@@ -42,7 +42,7 @@ class AnyOf:
         """Returns whether an RNA with that value passes; None: it has none."""
         if value is None:
             return False
-        return value in self.values or not self.values.isdisjoint(value.split(_PART))
+        return not self.values.isdisjoint(parts_of_value(value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,11 @@ class KeyFacts(NamedTuple):
     """Different ones."""
     is_number: bool
     """Whether every value is a number."""
+
+
+def parts_of_value(value: str) -> set[str]:
+    """Returns what a condition may call a value: itself, and each of its parts."""
+    return {value, *value.split(_PART)}
 
 
 def number_of(value: str) -> float | None:

@@ -79,6 +79,7 @@ class Moves:
         """
         name, old = move.name, move.old
         await asyncio.to_thread(_flip, self._root / name, old.dictionary_ref)
+        await move.new.run(Collection.lead)
         self._owners[name] = move.new
         self.kept[name] = old.dictionary_ref
         del self.moves[name]

@@ -153,22 +153,23 @@ class Records:
     Opening raises CorruptArtefactError for what is no such file.
 
     Attributes:
+        db: The file; to be read only.
         facts: What the collection was made with: a JSON object with n_features, the
             width of its codes.
         n_rnas: RNAs stored.
     """
 
     def __init__(self, path: Path) -> None:
-        self._db = connect(path)
-        self.facts = read_facts(self._db, path)
+        self.db = connect(path)
+        self.facts = read_facts(self.db, path)
         self._n_features = int(self.facts["n_features"])
-        self.n_rnas: int = self._db.execute("SELECT count(*) FROM rna").fetchone()[0]
-        (last,) = self._db.execute("SELECT max(change) FROM rna").fetchone()
+        self.n_rnas: int = self.db.execute("SELECT count(*) FROM rna").fetchone()[0]
+        (last,) = self.db.execute("SELECT max(change) FROM rna").fetchone()
         self._last_change: int = last or 0
 
     def close(self) -> None:
         """Closes the file; everything acknowledged is in it."""
-        self._db.close()
+        self.db.close()
 
     def write(self, changes: Sequence[Put | Removal]) -> Effect:
         """Makes changes one after the other, in one transaction.
@@ -196,62 +197,62 @@ class Records:
     def copies(self, ids: Iterable[int]) -> list[tuple[Place, Rna]]:
         """Returns RNAs without codes, and their places; passes over those not there."""
         statement = "SELECT change FROM rna WHERE id = ?"
-        found = ((i, self._db.execute(statement, (i,)).fetchone()) for i in ids)
+        found = ((i, self.db.execute(statement, (i,)).fetchone()) for i in ids)
         return [
             (Place(i, row[0]), self.read_rna(i)) for i, row in found if row is not None
         ]
 
     def find(self, name: str) -> int | None:
         """Returns the id of the RNA of that name, if it is there."""
-        row = self._db.execute("SELECT id FROM rna WHERE name = ?", (name,)).fetchone()
+        row = self.db.execute("SELECT id FROM rna WHERE name = ?", (name,)).fetchone()
         return None if row is None else int(row[0])
 
     def names(self, ids: Sequence[int]) -> list[str]:
         """Returns the names of stored RNAs, in the order of the ids."""
         statement = "SELECT name FROM rna WHERE id = ?"
-        rows = [self._db.execute(statement, (i,)).fetchone() for i in ids]
+        rows = [self.db.execute(statement, (i,)).fetchone() for i in ids]
         return [row[0] for row in rows]
 
     def ids_after(self, name: str) -> Iterator[int]:
         """Yields the ids of RNAs whose names come after one, in the order of names."""
         statement = "SELECT id FROM rna WHERE name > ? ORDER BY name"
-        for (rna_id,) in self._db.execute(statement, (name,)):
+        for (rna_id,) in self.db.execute(statement, (name,)):
             yield rna_id
 
     def read_rna(self, rna_id: int) -> Rna:
         """Returns a stored RNA without its codes."""
         statement = "SELECT name, sequence, structure, metadata FROM rna WHERE id = ?"
-        row = self._db.execute(statement, (rna_id,)).fetchone()
+        row = self.db.execute(statement, (rna_id,)).fetchone()
         name, sequence, structure, metadata = row
         return Rna(name, sequence, structure, json.loads(metadata))
 
     def read(self, rna_id: int) -> Record:
         """Returns the record of a stored RNA, all its codes included."""
-        row = self._db.execute(f"{_SELECT} WHERE id = ?", (rna_id,)).fetchone()
+        row = self.db.execute(f"{_SELECT} WHERE id = ?", (rna_id,)).fetchone()
         name, sequence, structure, metadata, fvu, *blobs = row
         indptr, indices, values = blobs[3:]
         return Record(
             Rna(name, sequence, structure, json.loads(metadata)),
             self._codes(indptr, indices, values),
-            _unpack_pooled(*blobs[:3]),
+            unpack_pooled(*blobs[:3]),
             fvu,
         )
 
     def pooled_codes(self, ids: Iterable[int]) -> list[PooledCode]:
         """Returns the pooled codes of stored RNAs, in the order of the ids."""
         statement = "SELECT features, pooled, peaks FROM rna WHERE id = ?"
-        rows = (self._db.execute(statement, (i,)).fetchone() for i in ids)
-        return [_unpack_pooled(*blobs) for blobs in rows]
+        rows = (self.db.execute(statement, (i,)).fetchone() for i in ids)
+        return [unpack_pooled(*blobs) for blobs in rows]
 
     def scan_metadata(self) -> Iterator[tuple[int, Mapping[str, str], int]]:
         """Yields id, metadata and nucleotides of every RNA, in the order of ids."""
         statement = "SELECT id, metadata, length(sequence) FROM rna ORDER BY id"
-        for rna_id, metadata, length in self._db.execute(statement):
+        for rna_id, metadata, length in self.db.execute(statement):
             yield rna_id, json.loads(metadata), length
 
     def changes(self) -> Changes:
         """Returns id and last change of every RNA."""
-        rows = self._db.execute("SELECT id, change FROM rna ORDER BY change").fetchall()
+        rows = self.db.execute("SELECT id, change FROM rna ORDER BY change").fetchall()
         table = np.array(rows, np.int64).reshape(-1, 2)
         return Changes(table[:, 0], table[:, 1])
 
@@ -262,14 +263,14 @@ class Records:
             FROM rna JOIN nucleotide_code USING (id) WHERE id = ?
         """
         for rna_id in ids:
-            sequence, *blobs = self._db.execute(statement, (rna_id,)).fetchone()
+            sequence, *blobs = self.db.execute(statement, (rna_id,)).fetchone()
             yield NucleotideCodes(rna_id, sequence, self._codes(*blobs))
 
     def _put(self, records: Sequence[Record], change: int, group: _Group) -> Written:
         ids, n_updated = [], 0
         for record in records:
             is_known = self.find(record.rna.name) is not None
-            (rna_id,) = self._db.execute(_UPSERT, (*_row(record), change)).fetchone()
+            (rna_id,) = self.db.execute(_UPSERT, (*_row(record), change)).fetchone()
             self._put_codes(rna_id, record)
             group.put(rna_id, record, change, is_known)
             n_updated += is_known
@@ -286,8 +287,8 @@ class Records:
             if other is not None and other != rna_id:
                 n_deleted += self._remove([record.rna.name], group).n_deleted
             statement = "SELECT 1 FROM rna WHERE id = ?"
-            is_known = self._db.execute(statement, (rna_id,)).fetchone() is not None
-            self._db.execute(_REPLACE, (rna_id, *_row(record), change))
+            is_known = self.db.execute(statement, (rna_id,)).fetchone() is not None
+            self.db.execute(_REPLACE, (rna_id, *_row(record), change))
             self._put_codes(rna_id, record)
             group.put(rna_id, record, change, is_known)
             n_updated += is_known
@@ -295,7 +296,7 @@ class Records:
         return Written(ids, len(ids) - n_updated, n_updated, n_deleted)
 
     def _put_codes(self, rna_id: int, record: Record) -> None:
-        self._db.execute(
+        self.db.execute(
             "INSERT OR REPLACE INTO nucleotide_code VALUES (?, ?, ?, ?)",
             (rna_id, *_pack(record.codes)),
         )
@@ -304,8 +305,8 @@ class Records:
         found = (self.find(name) for name in set(names))
         ids = [rna_id for rna_id in found if rna_id is not None]
         rows = [(rna_id,) for rna_id in ids]
-        self._db.executemany("DELETE FROM nucleotide_code WHERE id = ?", rows)
-        self._db.executemany("DELETE FROM rna WHERE id = ?", rows)
+        self.db.executemany("DELETE FROM nucleotide_code WHERE id = ?", rows)
+        self.db.executemany("DELETE FROM rna WHERE id = ?", rows)
         group.remove(ids)
         return Written(ids, n_deleted=len(ids))
 
@@ -315,7 +316,7 @@ class Records:
             SELECT indptr, indices, "values" FROM nucleotide_code WHERE id = ?
         """
         for rna_id in ids:
-            yield self._codes(*self._db.execute(statement, (rna_id,)).fetchone())
+            yield self._codes(*self.db.execute(statement, (rna_id,)).fetchone())
 
     def _codes(self, indptr: bytes, indices: bytes, values: bytes) -> Codes:
         return Codes(
@@ -327,14 +328,14 @@ class Records:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
+        self.db.execute("BEGIN IMMEDIATE")
         try:
             yield
-            self._db.execute("COMMIT")
+            self.db.execute("COMMIT")
         except BaseException:
             # After some errors, such as a full disk, SQLite has done it itself.
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
+            if self.db.in_transaction:
+                self.db.execute("ROLLBACK")
             raise
 
 
@@ -360,7 +361,8 @@ def _pack(codes: Codes) -> tuple[bytes, bytes, bytes]:
     )
 
 
-def _unpack_pooled(features: bytes, values: bytes, peaks: bytes) -> PooledCode:
+def unpack_pooled(features: bytes, values: bytes, peaks: bytes) -> PooledCode:
+    """Returns the pooled code that a row of the table holds."""
     return PooledCode(
         np.frombuffer(features, "<u4"),
         np.frombuffer(values, "<f4"),

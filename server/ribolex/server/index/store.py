@@ -33,6 +33,7 @@ from ribolex.server.index.owner import OnCommit, Owner, Result
 from ribolex.server.index.records import Written
 from ribolex.server.index.schema import RECORDS
 from ribolex.server.index.snapshot import Manifest, take, unpack
+from ribolex.server.index.tending import Tending
 from ribolex.server.index.upkeep import RelativesOptions
 
 _LOG = logging.getLogger(__name__)
@@ -60,6 +61,10 @@ class CollectionStore:
     """The collections in a folder. For one event loop; `close` it in the end.
 
     The folder is locked: a second server is refused.
+
+    Attributes:
+        moves: Collections that move to another dictionary.
+        tending: Of the Milvus that keeps the codes; None without one.
     """
 
     def __init__(
@@ -89,6 +94,9 @@ class CollectionStore:
         self._on_commit = on_commit
         self._owners: dict[str, Owner] = {}
         self.moves = Moves(root, self._owners, self._own)
+        self.tending: Tending | None = None
+        if options.milvus is not None:
+            self.tending = Tending(options.milvus, self._owners, self.moves)
         root.mkdir(parents=True, exist_ok=True)
         self._lock = folders.lock(root)
 
@@ -130,6 +138,8 @@ class CollectionStore:
                 await self._open(folder)
             except RibolexError as error:
                 _LOG.error("collection %s cannot be opened: %s", folder.name, error)
+        if self.tending is not None:
+            self.tending.start()
 
     async def _open(self, folder: Path) -> None:
         name = folder.name
@@ -311,6 +321,8 @@ class CollectionStore:
         """Closes all collections after what is in line for them."""
         if self._options.sample is not None:
             await asyncio.to_thread(self._options.sample.close)
+        if self.tending is not None:
+            await self.tending.close()
         for name, owner in self._owners.items():
             await self.moves.forget(name)
             await owner.close()
@@ -351,6 +363,7 @@ class CollectionStore:
             owner.dictionary_ref = f"{facts.dictionary}@{facts.version}"
             dictionary = await self._find_dictionary(facts.dictionary, facts.version)
             await owner.load(dictionary)
+            await owner.run(Collection.lead)
             _LOG.info("collection %s opened", facts.name)
 
 

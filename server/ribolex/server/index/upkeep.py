@@ -6,12 +6,15 @@ same state, all else is read anew. Knows nothing of queries.
 
 import json
 import logging
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from ribolex.dictionary import Dictionary
 from ribolex.server.index import pooled_blocks
 from ribolex.server.index.measure import SearchMeasure
+from ribolex.server.index.milvus import Milvus
+from ribolex.server.index.milvus_index import IndexPlace, MilvusIndex
 from ribolex.server.index.pooled import PooledSearch
 from ribolex.server.index.pooled_blocks import PooledBlock
 from ribolex.server.index.position_blocks import FORMAT, Block
@@ -20,6 +23,7 @@ from ribolex.server.index.recall_sample import RecallSample
 from ribolex.server.index.records import Records
 from ribolex.server.index.relatives import RelativesSearch
 from ribolex.server.index.seams import Indexes
+from ribolex.server.index.stored_relatives import StoredRelatives
 
 _LOG = logging.getLogger(__name__)
 
@@ -28,6 +32,9 @@ POSITIONS = "positions"
 
 POOLED = "pooled"
 """Likewise, of the blocks of pooled codes."""
+
+_PATIENCE_S = 10.0
+"""That the start of a server waits for the codes of one collection."""
 
 _GROUP = 1024
 """Codes that are read together."""
@@ -41,6 +48,8 @@ class RelativesOptions:
     """That work for one search."""
     sample: RecallSample | None = None
     """Takes some searches to measure their recall."""
+    milvus: Milvus | None = None
+    """Keeps the pooled codes, and no positions are indexed; None: both lie here."""
 
 
 def open_indexes(
@@ -52,6 +61,9 @@ def open_indexes(
 ) -> Indexes:
     """Returns the indexes of all RNAs of the records.
 
+    With a Milvus the codes that it lacks are put there for a while; `catch_up` does
+    the rest.
+
     Args:
         folder: of the collection.
         dictionary: that its codes are of.
@@ -59,10 +71,37 @@ def open_indexes(
         records: of the collection.
         options: of searches.
     """
+    if options.milvus is not None:
+        return _open_milvus(
+            folder, dictionary, measure, records, options, options.milvus
+        )
     return Indexes(
         _open_pooled(folder, dictionary, measure, records, options),
         _open_relatives(folder, dictionary, records, options),
     )
+
+
+def _open_milvus(
+    folder: Path,
+    dictionary: Dictionary,
+    measure: SearchMeasure,
+    records: Records,
+    options: RelativesOptions,
+    milvus: Milvus,
+) -> Indexes:
+    # What an index kept here before is of no use, and would be stale later.
+    for name in (POSITIONS, POOLED):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    collection, *generation = folder.relative_to(milvus.root).parts
+    basis = f"{dictionary.content_id} {json.dumps(measure.to_json(), sort_keys=True)}"
+    place = IndexPlace(collection, "".join(generation), basis)
+    codes = MilvusIndex(milvus, place, measure, dictionary.features.idf, records)
+    if not codes.catch_up(_PATIENCE_S):
+        _LOG.warning("%s lacks some codes: searches fail for now", codes.table.name)
+    if dictionary.alignment is None:
+        return Indexes(codes, None)
+    model, n_threads = dictionary.alignment, options.n_threads
+    return Indexes(codes, StoredRelatives(model, codes, measure, records, n_threads))
 
 
 def _open_relatives(

@@ -69,7 +69,11 @@ class Gate:
 
     def notes(self) -> list[str]:
         """Returns what is not as it should be, though calls are let in."""
-        return [] if self._backend is None else self._backend.swaps.notes()
+        if self._backend is None:
+            return []
+        tending = self._backend.collections.tending
+        notes = self._backend.swaps.notes()
+        return notes if tending is None else notes + tending.notes()
 
     def enter(self) -> Backend:
         """Returns the backend.

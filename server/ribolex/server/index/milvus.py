@@ -1,0 +1,213 @@
+"""A Milvus: where it is, how it is asked, and that it may be away.
+
+pymilvus, of the extra ribolex[milvus], is imported when it is first asked. Knows
+addresses, errors and times; nothing of what is kept there.
+"""
+
+import logging
+import secrets
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, urlsplit
+
+from ribolex.disk import write_whole
+from ribolex.errors import InvalidRequestError, NotReadyError
+from ribolex.server.cache.breaker import Breaker
+
+_LOG = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+Job = Callable[[Any], Result]
+"""Asks a pymilvus.MilvusClient, and returns once it has answered."""
+
+TIMEOUT_S = 10.0
+"""For one answer."""
+_REST_S = 1.0
+"""After it was away, until it is asked again."""
+
+_IDENTITY = ".milvus"
+"""Names the file, in the folder of all collections, that tells its own from others'."""
+
+_ANSWERS = range(3, 1 << 16)
+"""Codes of errors that a Milvus answered with; 1 and 2 may be of the connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class MilvusAddress:
+    """Where a Milvus is."""
+
+    url: str
+    database: str = ""
+    token_file: Path | None = None
+    """Holds "user:password", or a key; read whenever a connection is made."""
+
+    @classmethod
+    def parse(cls, text: str) -> "MilvusAddress":
+        """Returns what a URL says: http://HOST:PORT?token_file=PATH&database=NAME.
+
+        Raises:
+            InvalidRequestError: it is no such URL.
+        """
+        parts = urlsplit(text)
+        told = dict(parse_qsl(parts.query))
+        database, token = told.pop("database", ""), told.pop("token_file", None)
+        is_known = parts.scheme in ("http", "https") and parts.hostname and not told
+        if not is_known or parts.username is not None:
+            raise InvalidRequestError(
+                "--milvus",
+                "expected http://HOST:PORT or https://HOST:PORT, with token_file=PATH "
+                "or database=NAME after a '?' at most",
+            )
+        url = f"{parts.scheme}://{parts.netloc}{parts.path}"
+        return cls(url, database, None if token is None else Path(token))
+
+
+class Milvus:
+    """The Milvus that keeps the codes of a server's collections. Thread-safe.
+
+    Attributes:
+        address: Where it is.
+        root: Folder of all collections.
+    """
+
+    def __init__(self, address: MilvusAddress, root: Path) -> None:
+        """Connects when it is first asked.
+
+        Raises:
+            InvalidRequestError: pymilvus is not installed.
+        """
+        if find_spec("pymilvus") is None:
+            raise InvalidRequestError(
+                "--milvus", "needs pymilvus: pip install 'ribolex[milvus]'"
+            )
+        self.address, self.root = address, root
+        self._client: Any = None
+        self._lock = threading.Lock()
+        self._breaker = Breaker(1, _REST_S)
+        self._prefix = ""
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it answered when it was asked last."""
+        return not self._breaker.is_open
+
+    @property
+    def prefix(self) -> str:
+        """What the names of everything there begin with that is this folder's."""
+        with self._lock:
+            if not self._prefix:
+                self._prefix = f"ribolex_{_identity(self.root)}_"
+            return self._prefix
+
+    def ask(self, job: Job[Result]) -> Result:
+        """Returns what a job gives. Blocks, for TIMEOUT_S at most.
+
+        Raises:
+            NotReadyError: it is away, or cannot do that now; says where and why.
+        """
+        errors = _errors()
+        if not self._breaker.may_try():
+            raise NotReadyError(f"Milvus at {self.address.url} is away")
+        try:
+            result = job(self._connected())
+        except errors as error:
+            code = getattr(error, "code", None)
+            is_answer = isinstance(code, int) and code in _ANSWERS
+            text = str(getattr(error, "message", "") or error)
+            if is_answer or self.is_up:
+                _LOG.warning("Milvus at %s: %s", self.address.url, text)
+            if is_answer:
+                self._breaker.succeed()
+            else:
+                self._give_up()
+            raise NotReadyError(f"Milvus at {self.address.url}: {text}") from error
+        except BaseException:
+            self._give_up()
+            raise
+        if not self.is_up:
+            _LOG.info("Milvus at %s answers again", self.address.url)
+        self._breaker.succeed()
+        return result
+
+    def tidy(self, kept: Callable[[], Iterable[str]]) -> None:
+        """Drops what is this folder's and begins with none of what `kept` gives.
+
+        Raises:
+            NotReadyError: it is away; nothing, or not all of it, was dropped.
+        """
+        prefix = self.prefix
+
+        def drop(client: Any) -> None:
+            there = client.list_collections(timeout=TIMEOUT_S)
+            # Asked afterwards: what is made meanwhile has its folder before.
+            stems = tuple(kept())
+            for name in there:
+                if name.startswith(prefix) and not name.startswith(stems):
+                    drop_collection(client, name)
+                    _LOG.info("Milvus collection %s dropped", name)
+
+        self.ask(drop)
+
+    def close(self) -> None:
+        """Ends the connection."""
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def _connected(self) -> Any:
+        with self._lock:
+            if self._client is None:
+                self._client = _connect(self.address)
+            return self._client
+
+    def _give_up(self) -> None:
+        """Has nobody ask for a while, and then by another connection."""
+        self._breaker.fail()
+        self.close()
+
+
+def drop_collection(client: Any, name: str) -> None:
+    """Drops a Milvus collection and the aliases that it has."""
+    found = client.list_aliases(name, timeout=TIMEOUT_S)
+    for alias in found["aliases"]:
+        client.drop_alias(alias, timeout=TIMEOUT_S)
+    client.drop_collection(name, timeout=TIMEOUT_S)
+
+
+def _identity(root: Path) -> str:
+    path = root / _IDENTITY
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        made = secrets.token_hex(6)
+        write_whole(path, f"{made}\n".encode())
+        return made
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """Returns what pymilvus raises if a Milvus is away or refuses."""
+    import grpc
+    from pymilvus.exceptions import MilvusException
+
+    # A closed channel raises a ValueError, a token that cannot be read an OSError.
+    return MilvusException, grpc.RpcError, ValueError, OSError
+
+
+def _connect(address: MilvusAddress) -> Any:
+    from pymilvus import MilvusClient
+
+    # What it logs, with tracebacks, is raised as well.
+    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+    file = address.token_file
+    return MilvusClient(
+        address.url,
+        token="" if file is None else file.read_text(encoding="utf-8").strip(),
+        db_name=address.database,
+        timeout=TIMEOUT_S,
+        dedicated=True,
+    )
