@@ -1,10 +1,11 @@
 """The tiny model and dictionary, loaded, and random codes of their width."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.milvus import MilvusLite, running_milvus
 
 from ribolex.dictionary import Codes, Dictionary
 from ribolex.lm import LanguageModel, load_lm
@@ -17,6 +18,12 @@ from ribolex.server.index.measure import SearchMeasure
 
 RandomCodes = Callable[[int], Codes]
 MakeCollection = Callable[..., Collection]
+
+
+@pytest.fixture(scope="session")
+def milvus_lite() -> Iterator[MilvusLite]:
+    with running_milvus() as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.milvus import MilvusLite, running_milvus
+from tests.conftest import random_alignment
+from tests.milvus import MilvusLite
 from tests.unit.server.conftest import RandomCodes
 
-from ribolex.dictionary import AlignmentModel, Codes, Dictionary
+from ribolex.dictionary import Codes, Dictionary
 from ribolex.rna import Rna
-from ribolex.rna.extreme_value import ExtremeValue
 from ribolex.server.index import milvus_index, stored_relatives
 from ribolex.server.index.collection import Collection
 from ribolex.server.index.facts import Facts
@@ -33,12 +33,6 @@ pytestmark = pytest.mark.timeout(300)  # the first calls compile
 
 COSINE = SearchMeasure("max", idf_power=0.5, likeness="cosine")
 HOSTILE = "\"'] or id >= 0 or array_contains_any(tags, [0]) \\ ; \u202e \U0001f9ec {x}"
-
-
-@pytest.fixture(scope="module")
-def milvus_lite() -> Iterator[MilvusLite]:
-    with running_milvus() as found:
-        yield found
 
 
 @dataclass
@@ -67,20 +61,7 @@ class Engine:
 
 @pytest.fixture
 def aligning(dictionary: Dictionary) -> Dictionary:
-    random = np.random.default_rng(5)
-    n_features = dictionary.sae.n_features
-    letters = np.full((5, 5), -0.9, np.float32)
-    letters[range(4), range(4)] = 1
-    model = AlignmentModel(
-        embedding=random.normal(size=(n_features, 6)).astype(np.float32),
-        similarity=1.0,
-        letters=letters,
-        gap_open=2.4,
-        gap_extend=0.45,
-        centroids=random.normal(0, 0.4, (4, 31, 6)).astype(np.float32),
-        statistics=ExtremeValue(1.0, 1.0, 1.0, 1.0),
-    )
-    return replace(dictionary, alignment=model)
+    return replace(dictionary, alignment=random_alignment(1))
 
 
 @pytest.fixture
@@ -285,16 +266,16 @@ def label(number: int) -> dict[str, str]:
 def test_conditions_hold_inside_of_a_search(engine: Engine, make: Make) -> None:
     with engine.opened() as collection:
         for i in range(6):
-            names = [f"r{n:02}" for n in range(i, 48, 6)]
+            names = [f"r{n:02}" for n in range(i, 24, 6)]
             collection.upsert(make(*names, **label(i)))
         for where in CONDITIONS:
             listed = collection.list_rnas(where, "", 999, 10**9).rnas
             wanted = {rna.name for rna in listed} - {"r00"}
-            for sensitivity in ("fast", "exhaustive"):
-                hits = find(collection, "r00", where, sensitivity, 99)
-                assert set(names_of(hits)) <= wanted
-                if sensitivity == "fast":
-                    assert set(names_of(hits)) == wanted
+            assert set(names_of(find(collection, "r00", where, limit=99))) == wanted
+        for where in CONDITIONS[:2]:
+            hits = find(collection, "r00", where, "exhaustive", 99)
+            assert all(where[0].accepts(hit.rna.metadata.get("type")) for hit in hits)
+            assert hits
 
 
 @pytest.mark.parametrize("sensitivity", ["sensitive", "exhaustive"])

@@ -117,12 +117,14 @@ class MilvusIndex:
 
     def catch_up(self, within_s: float) -> bool:
         """Goes on to make the Milvus have what the records have; see `CodeIndex`."""
-        end_s = time.monotonic() + within_s
-
-        def is_late() -> bool:
-            return time.monotonic() >= end_s
 
         def go() -> None:
+            # Once it is open: that may take long where much has to be loaded.
+            end_s = time.monotonic() + within_s
+
+            def is_late() -> bool:
+                return time.monotonic() >= end_s
+
             while not self._is_in_step:
                 self._flush(is_late)
                 if is_late():
