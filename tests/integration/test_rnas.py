@@ -108,6 +108,11 @@ def test_the_shell_lists_a_table_that_add_reads(
     assert run("rnas", "list", "-c", name, "--where", "kind=p", "--json") == 0
     (one,) = map(json.loads, capsys.readouterr().out.splitlines())
     assert (one["name"], one["metadata"]) == ("x", {"kind": "p"})
+    # What is wrong with the question comes in place of the table.
+    assert run("rnas", "list", "-c", name, "--where", "kin=p") == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "no RNA of the collection has 'kin'" in told.err
 
 
 def test_the_shell_deletes(

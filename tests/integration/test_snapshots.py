@@ -183,6 +183,10 @@ def test_the_shell_saves_and_restores(
     assert capsys.readouterr().out.startswith(f"{name}: 3 RNAs under tiny@1, ")
     assert run("collections", "snapshot", "nobody", "-o", "none") == 1
     assert not Path("none").exists()
+    capsys.readouterr()
+    assert run("collections", "snapshot", name, "-o", "nowhere/saved") == 1
+    told = capsys.readouterr().err
+    assert told == "ribolex: nowhere/saved: No such file or directory\n"
     place = ["--local", "--data", str(tmp_path / "data")]
     place += ["--model", str(tiny_model), "--registry", str(tiny_registry)]
     place += ["--name", "mine"]

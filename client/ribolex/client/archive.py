@@ -23,8 +23,16 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Gives a file beside the path, which takes its place at the end of the block.
 
     After an error the path is as it was.
+
+    Raises:
+        OSError: there can be no such file; names the path.
     """
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as staged:
+    try:
+        opened = tempfile.NamedTemporaryFile(dir=path.parent, delete=False)  # noqa: SIM115
+    except OSError as error:
+        error.filename = str(path)
+        raise
+    with opened as staged:
         try:
             # The file object itself: mypy knows the wrapper as something else.
             yield staged.file

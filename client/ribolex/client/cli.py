@@ -96,8 +96,11 @@ def main() -> None:
         sys.stdout.reconfigure(errors="replace")
     try:
         app()
-    except (RibolexError, OSError) as error:
+    except RibolexError as error:
         _fail(str(error))
+    except OSError as error:
+        is_about_file = error.filename is not None and error.strerror is not None
+        _fail(f"{error.filename}: {error.strerror}" if is_about_file else str(error))
     except ModuleNotFoundError as error:
         _fail(f"{error}; it comes with ribolex[server] or ribolex[trainer]")
     except Exception as error:

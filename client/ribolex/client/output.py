@@ -77,7 +77,7 @@ def print_collections(
         made = datetime.fromtimestamp(one.created_at_s, UTC)
         table.add_row(
             Text(one.name),
-            f"{one.n_rnas}",
+            f"{one.n_rnas:,}",
             Text(str(one.dictionary)),
             one.pooling,
             f"{made:%Y-%m-%d %H:%M}",

@@ -109,7 +109,7 @@ def test_lists_show_a_line_each() -> None:
     )  # fmt: skip
     output.print_dictionaries(console, [dictionary])
     lines = [line.split() for line in _text(console).splitlines()]
-    assert lines[1] == ["rfam", "10694", "tiny@1", "max", "1970-01-01", "00:00"]
+    assert lines[1] == ["rfam", "10,694", "tiny@1", "max", "1970-01-01", "00:00"]
     assert lines[3] == [
         "tiny@1", "*", "micro", "3", "normed", "2048", "32", "0.25", "-", "-",
     ]  # fmt: skip

@@ -96,8 +96,8 @@ def test_columns_say_what_a_look_at_each_rna_says(
         (AnyOf("famly", frozenset("a")), "where[1].key: no RNA of the collection has "
          "'famly', expected one of length, family, year"),
         (NoneOf("clan", frozenset("a")), "where[1].key: no RNA of the collection has"),
-        (Between("family", 0, 9), "where[1].range: no value of 'family' is a number, "
-         "such as 'tRNA', expected any_of or none_of"),
+        (Between("family", 0, 9), "where[1].range: no value of 'family' is a number "
+         "(one is 'tRNA'), expected values: any_of or none_of"),
     ],
 )  # fmt: skip
 def test_conditions_on_what_no_rna_has_are_refused_by_name(

@@ -67,7 +67,7 @@ def delete(
             question = f"Delete {name} with its {n_rnas:,} RNAs for good?"
             typer.confirm(question, abort=True, err=True)
         n_rnas = client.delete_collection(name)
-    typer.echo(f"{name}: deleted with {n_rnas} RNAs")
+    typer.echo(f"{name}: deleted with {n_rnas:,} RNAs")
 
 
 @with_place
@@ -86,8 +86,8 @@ def snapshot(
     ):
         found = client.snapshot(name, output_file, on_progress=advance)
     typer.echo(
-        f"{name}: {found.n_rnas} RNAs under {found.dictionary}, "
-        f"{found.size_bytes} bytes in {output_file}, digest checked"
+        f"{name}: {found.n_rnas:,} RNAs under {found.dictionary}, "
+        f"{found.size_bytes:,} bytes in {output_file}, digest checked"
     )
 
 
@@ -104,7 +104,7 @@ def restore(
     describe_snapshot(file)
     with place.connect(timeout) as client:
         found = client.restore(file, name=name)
-    typer.echo(f"{found.name}: {found.n_rnas} RNAs under {found.dictionary}")
+    typer.echo(f"{found.name}: {found.n_rnas:,} RNAs under {found.dictionary}")
 
 
 @with_place
@@ -152,7 +152,7 @@ def reindex(
             err=True,
         )
         raise typer.Exit(1)
-    typer.echo(f"{name}: {moved.n_rnas} RNAs under {moved.dictionary}, {overlap}")
+    typer.echo(f"{name}: {moved.n_rnas:,} RNAs under {moved.dictionary}, {overlap}")
 
 
 @with_place
@@ -160,4 +160,4 @@ def end_reindex(place: Place, name: Name, timeout: options.Timeout = 300.0) -> N
     """Delete what is not searched of a collection: begun, or kept."""
     with place.connect(timeout, name) as client:
         found = client.end_reindex(name)
-    typer.echo(f"{name}: {found.n_rnas} RNAs under {found.dictionary}, nothing else")
+    typer.echo(f"{name}: {found.n_rnas:,} RNAs under {found.dictionary}, nothing else")

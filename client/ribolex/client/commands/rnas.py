@@ -1,5 +1,6 @@
 """The commands `rnas list` and `rnas delete`: what is stored in a collection."""
 
+import itertools
 import sys
 from typing import Annotated
 
@@ -52,9 +53,11 @@ def list_rnas(
     conditions = [parse_condition(one) for one in where or ()]
     keys = columns or []
     with place.connect(timeout, collection) as client:
+        rnas = client.list_rnas(collection, where=conditions)
+        first = list(itertools.islice(rnas, 1))  # or what is wrong with the question
         if not as_json:
             typer.echo("\t".join((*_COLUMNS, *keys)))
-        for rna in client.list_rnas(collection, where=conditions):
+        for rna in itertools.chain(first, rnas):
             if as_json:
                 typer.echo(output.to_json(rna))
                 continue
@@ -89,5 +92,5 @@ def delete_rnas(
                 for start in range(0, len(chosen), _MAX_NAMES)
             )
         n_rnas = client.get_collection(collection).n_rnas
-    missing = "" if conditions else f", {len(chosen) - n_deleted} not there"
-    typer.echo(f"{collection}: {n_deleted} deleted{missing}; {n_rnas} RNAs left")
+    missing = "" if conditions else f", {len(chosen) - n_deleted:,} not there"
+    typer.echo(f"{collection}: {n_deleted:,} deleted{missing}; {n_rnas:,} RNAs left")

@@ -90,8 +90,8 @@ def add(
             )
         n_rnas = client.get_collection(collection).n_rnas
     typer.echo(
-        f"{collection}: {done.n_inserted} added, {done.n_updated} replaced, "
-        f"{done.n_rejected} refused; {n_rnas} RNAs in all"
+        f"{collection}: {done.n_inserted:,} added, {done.n_updated:,} replaced, "
+        f"{done.n_rejected:,} refused; {n_rnas:,} RNAs in all"
     )
     report(done.rejections, skip_rejected)
 

@@ -229,8 +229,8 @@ class MetadataColumns:
             if is_range and all(number_of(value) is None for value in values):
                 raise InvalidRequestError(
                     f"where[{i}].range",
-                    f"no value of {key!r} is a number, such as {next(iter(values))!r}, "
-                    "expected any_of or none_of",
+                    f"no value of {key!r} is a number (one is {next(iter(values))!r}), "
+                    "expected values: any_of or none_of",
                 )
 
     def _test(self, conditions: tuple[Condition, ...]) -> Bool[np.ndarray, " id"]:
