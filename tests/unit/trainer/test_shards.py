@@ -1,5 +1,6 @@
 """Shards read as one array."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -26,3 +27,13 @@ def test_slices_are_those_of_one_array(
     assert (len(rows), rows.shape) == (len(whole), whole.shape)
     np.testing.assert_array_equal(rows[start:stop], whole[start:stop])
     np.testing.assert_array_equal(rows[:], whole)
+
+
+def test_a_slice_of_each_rna_opens_each_file_once(tmp_path: Path) -> None:
+    for i in range(3):
+        np.save(tmp_path / f"{i}.npy", np.full((50, 2), i, np.float16))
+    rows = ShardedRows([(tmp_path / f"{i}.npy", 50) for i in range(3)], 2)
+    n_open = len(os.listdir("/proc/self/fd"))
+    kept = [rows[i : i + 1] for i in range(150)]
+    assert len(os.listdir("/proc/self/fd")) - n_open <= 3
+    assert [int(one[0, 1]) for one in kept] == [i // 50 for i in range(150)]

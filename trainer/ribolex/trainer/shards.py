@@ -143,7 +143,8 @@ class ShardedRows:
     """The rows of shards, one after the other; memory-mapped while they are read.
 
     Read-only and safe to share between threads. A slice within a shard is a view of
-    the file, one across shards a copy.
+    the file, one across shards a copy. Slices taken one after the other share a map,
+    which is an open file: whoever keeps one of each RNA keeps few of those.
     """
 
     def __init__(self, files: Iterable[tuple[Path, int]], width: int) -> None:
@@ -152,6 +153,7 @@ class ShardedRows:
         self._files = [file for file, _ in known]
         self._starts = np.cumsum([0, *(n_rows for _, n_rows in known)])
         self._width = width
+        self._last: tuple[int, np.ndarray] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -175,8 +177,13 @@ class ShardedRows:
             begins = int(self._starts[i])
             if begins >= stop:
                 return
-            rows = np.load(self._files[i], mmap_mode="r")
-            yield rows[max(0, start - begins) : stop - begins]
+            yield self._map(i)[max(0, start - begins) : stop - begins]
+
+    def _map(self, i: int) -> np.ndarray:
+        last = self._last
+        if last is None or last[0] != i:
+            last = self._last = i, np.load(self._files[i], mmap_mode="r")
+        return last[1]
 
 
 @contextmanager
