@@ -1,7 +1,7 @@
 """The compiled loops of local alignment, on bare arrays.
 
-Targets are taken LANES at a time, one a lane. A lane holds its target's nucleotides
-from position `first` on, one a place; places outside of the target are padding.
+Targets are taken LANES at a time, one a lane. A lane holds its target's nucleotides,
+one a place; places after the target's end are padding.
 Compiled at the first call, some ten seconds, and kept on disk where numba may write:
 it looks at this file's date only, so touch it after a change of `strips`. They let go
 of the interpreter lock.
@@ -29,8 +29,6 @@ def align_targets(
     table: Int32[np.ndarray, "letter letter"],
     costs: Int32[np.ndarray, " three"],
     order: Int64[np.ndarray, " target"],
-    diagonals: Int64[np.ndarray, " banded"],
-    half_band: int,
     out: Int32[np.ndarray, "three target"],
 ) -> None:
     """Writes the best score of each target, and the row and position of its cell.
@@ -45,36 +43,33 @@ def align_targets(
         scale: of the targets' vectors.
         table: score of the query's letters with the targets'.
         costs: shift, gap_open, gap_extend.
-        order: all targets, similar ones together.
-        diagonals: of the targets, or empty: align in full.
-        half_band: how far from the diagonal to look.
+        order: all targets, those of like length together.
         out: score, row, position in the target.
     """
-    n_letters, n_rows = len(table), letters.size
-    n_pairs = strips.shape[1]
+    n_letters, n_pairs = len(table), strips.shape[1]
     lengths = np.diff(target_offsets)
-    room = _room(n_rows, lengths, diagonals, half_band)
+    room = lengths.max() if len(lengths) else 0
     rows = np.empty((room, LANES), np.int64)
     pairs = np.empty((room, n_pairs, LANES), np.int32)
     wide = np.zeros((LANES, n_pairs * 2), np.int16)
     scores = np.empty((room, n_letters, LANES), np.int32)
     state = np.empty((2, room, LANES), np.int32)
     best = np.empty((3, LANES), np.int32)
-    firsts = np.empty(LANES, np.int64)
-    spans = np.empty((len(letters), 2), np.int64)
     for start in range(0, len(order), LANES):
         members = order[start : start + LANES]
-        _span(members, lengths, diagonals, half_band, firsts, spans)
-        _place(members, firsts, target_offsets, spans, rows)
-        begin, end = spans[:, 0].min(), spans[:, 1].max()
-        for place in range(begin, end):
+        n_places = lengths[members].max()
+        rows[:n_places] = -1
+        for lane in range(len(members)):
+            first = target_offsets[members[lane]]
+            for place in range(lengths[members[lane]]):
+                rows[place, lane] = first + place
+        for place in range(n_places):
             _letter(target_letters, rows[place], table, scores[place])
             if n_pairs:
                 _quantise(target_vectors, rows[place], scale, wide, pairs[place])
-        _align_lanes(strips, letters, pairs, scores, spans, costs, state, best)
+        _align_lanes(strips, letters, pairs, scores, n_places, costs, state, best)
         for lane in range(len(members)):
-            out[:2, members[lane]] = best[:2, lane]
-            out[2, members[lane]] = best[2, lane] + firsts[lane]
+            out[:, members[lane]] = best[:, lane]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -93,12 +88,11 @@ def align_products(
         best: score, row, place.
     """
     rows = np.arange(letters.size).reshape(letters.shape)
-    spans = np.zeros((len(letters), 2), np.int64)
-    spans[:, 1] = len(products)
-    state = np.empty((2, len(products), LANES), np.int32)
+    n_places = len(products)
+    state = np.empty((2, n_places, LANES), np.int32)
     nothing = np.empty((len(letters), 0, ROWS), np.int32)
-    pairs = np.empty((len(products), 0, LANES), np.int32)
-    _align_lanes(nothing, rows, pairs, products, spans, costs, state, best)
+    pairs = np.empty((n_places, 0, LANES), np.int32)
+    _align_lanes(nothing, rows, pairs, products, n_places, costs, state, best)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -135,70 +129,6 @@ def multiply_sparse(
                             line[i] += value * table[slot, i]
             for i in range(len(line)):
                 out[place, i, lane] = np.int32(np.rint(line[i]))
-
-
-@njit(nogil=True, error_model="numpy")
-def _room(
-    n_rows: int,
-    lengths: Int64[np.ndarray, " target"],
-    diagonals: Int64[np.ndarray, " banded"],
-    half_band: int,
-) -> int:
-    """Returns the most places that a group of targets can need."""
-    longest = lengths.max() if len(lengths) else 0
-    if len(diagonals) and longest > 2 * half_band + ROWS:
-        return max(2 * half_band + ROWS, n_rows + 2 * half_band)
-    return longest
-
-
-@njit(nogil=True, error_model="numpy")
-def _span(
-    members: Int64[np.ndarray, " lane"],
-    lengths: Int64[np.ndarray, " target"],
-    diagonals: Int64[np.ndarray, " banded"],
-    half_band: int,
-    firsts: Int64[np.ndarray, " lane"],
-    spans: Int64[np.ndarray, "strip two"],
-) -> None:
-    """Writes where lanes begin in their targets, and each strip's places.
-
-    In a band lanes begin where its first row does, so that all have theirs at the
-    same places: those from the row's own number on.
-    """
-    longest = lengths[members].max()
-    firsts[:] = 0
-    spans[:, 0], spans[:, 1] = 0, longest
-    if not len(diagonals) or longest <= 2 * half_band + ROWS:
-        return
-    first_row, last_row = spans.size * ROWS, 0
-    for lane in range(len(members)):
-        diagonal = diagonals[members[lane]]
-        firsts[lane] = diagonal - half_band
-        first_row = min(first_row, -diagonal - half_band)
-        last_row = max(last_row, lengths[members[lane]] - diagonal + half_band)
-    for strip in range(len(spans)):
-        row = strip * ROWS
-        is_used = row + ROWS > first_row and row < last_row
-        spans[strip, 0] = max(row - 1, 0)  # where the corner of the first cell lies
-        spans[strip, 1] = row + ROWS + 2 * half_band if is_used else 0
-
-
-@njit(nogil=True, error_model="numpy")
-def _place(
-    members: Int64[np.ndarray, " lane"],
-    firsts: Int64[np.ndarray, " lane"],
-    offsets: Int64[np.ndarray, " boundary"],
-    spans: Int64[np.ndarray, "strip two"],
-    rows: Int64[np.ndarray, "room lane"],
-) -> None:
-    """Writes which nucleotide is at each place of each lane, -1 for padding."""
-    rows[:] = -1
-    for lane in range(len(members)):
-        start, stop = offsets[members[lane]], offsets[members[lane] + 1]
-        start += firsts[lane]
-        first = max(0, -firsts[lane])
-        for place in range(first, min(spans[:, 1].max(), stop - start)):
-            rows[place, lane] = start + place
 
 
 @njit(nogil=True, error_model="numpy")
@@ -247,33 +177,30 @@ def _align_lanes(
     offsets: Int64[np.ndarray, "strip row"],
     pairs: Int32[np.ndarray, "room pair lane"],
     scores: Int32[np.ndarray, "room letter lane"],
-    spans: Int64[np.ndarray, "strip two"],
+    n_places: int,
     costs: Int32[np.ndarray, " three"],
     state: Int32[np.ndarray, "two room lane"],
     best: Int32[np.ndarray, "three lane"],
 ) -> None:
-    """Aligns strip after strip, each at its places; `state` is scratch."""
+    """Aligns strip after strip; `state` is scratch."""
     best[:] = 0
-    state[:] = 0
+    state[:, :n_places] = 0
     for strip in range(len(strips)):
-        start, stop = spans[strip]
-        if start < stop:
-            align_strip(  # type: ignore[call-arg]  # numba adds the first one
-                offsets[strip],
-                strips[strip],
-                pairs[start:],
-                scores[start:],
-                scores.shape[1],
-                state[0, start:],
-                state[1, start:],
-                best[0],
-                best[1],
-                best[2],
-                stop - start,
-                strips.shape[1],
-                costs[0],
-                costs[1],
-                costs[2],
-                np.int32(strip * ROWS),
-                np.int32(start),
-            )
+        align_strip(  # type: ignore[call-arg]  # numba adds the first one
+            offsets[strip],
+            strips[strip],
+            pairs,
+            scores,
+            scores.shape[1],
+            state[0],
+            state[1],
+            best[0],
+            best[1],
+            best[2],
+            n_places,
+            strips.shape[1],
+            costs[0],
+            costs[1],
+            costs[2],
+            np.int32(strip * ROWS),
+        )

@@ -160,20 +160,8 @@ class LocalScores(NamedTuple):
     target_stops: Int64[np.ndarray, " target"]
 
 
-class Band(NamedTuple):
-    """Where alignments are looked for."""
-
-    diagonals: Int64[np.ndarray, " target"]
-    """Position in the target less that in the query."""
-    half_width: int
-    """>= 0, how far to both sides of it."""
-
-
 def align_locally(
-    query: NucleotideArrays,
-    targets: NucleotideArrays,
-    scoring: Scoring,
-    band: Band | None = None,
+    query: NucleotideArrays, targets: NucleotideArrays, scoring: Scoring
 ) -> LocalScores:
     """Returns the best score of a query with every target, and where it ends.
 
@@ -184,23 +172,16 @@ def align_locally(
         query: one sequence, its vectors dense or none.
         targets: vectors as the query's.
         scoring: of letters and gaps.
-        band: looks at no pairs outside of it, or at all of them.
 
     Raises:
         InvalidRequestError: vectors are lacking, do not go together or are not
-            finite; a gap costs nothing; not one query, or not a diagonal each.
+            finite; a gap costs nothing; not one query.
     """
     if len(query) != 1:
         raise InvalidRequestError("query", f"{len(query)} sequences, expected one")
-    if band is not None and len(band.diagonals) != len(targets):
-        raise InvalidRequestError(
-            "band.diagonals", f"{len(band.diagonals)}, expected {len(targets)}"
-        )
     ours, theirs = dense_pair(query, targets)
     units = WholeScoring.choose(scoring, ours, theirs, _most_pairs(query, targets))
-    none = np.empty(0, np.int64)
-    diagonals = none if band is None else band.diagonals.astype(np.int64)
-    order = np.argsort(targets.lengths if band is None else diagonals, kind="stable")
+    order = np.argsort(targets.lengths, kind="stable")
     out = np.zeros((3, len(targets)), np.int32)
     align_targets(
         strips_of_vectors(ours, units.queries),
@@ -212,8 +193,6 @@ def align_locally(
         units.letters,
         units.costs,
         order,
-        diagonals,
-        0 if band is None else band.half_width,
         out,
     )
     return _local_scores(out, units)

@@ -50,7 +50,6 @@ class _Strip(NamedTuple):
     gap_open: Any
     gap_extend: Any
     first_row: Any
-    first_place: Any
 
 
 @intrinsic
@@ -72,7 +71,6 @@ def align_strip(
     gap_open: Any,
     gap_extend: Any,
     first_row: Any,
-    first_place: Any,
 ) -> tuple[Any, Callable[..., Any]]:
     """Aligns ROWS query nucleotides with LANES targets (Gotoh 1982; Rognes 2011).
 
@@ -97,12 +95,11 @@ def align_strip(
         gap_open: int32, > 0.
         gap_extend: int32, > 0.
         first_row: int32, counted in `best_row`.
-        first_place: int32, counted in `best_place`.
     """
     arguments = (
         (offsets, queries, targets, scores, stride, above, down)
         + (best, best_row, best_place, n_places, n_pairs, shift)
-        + (gap_open, gap_extend, first_row, first_place)
+        + (gap_open, gap_extend, first_row)
     )
     return types.void(*arguments), _generate
 
@@ -182,7 +179,7 @@ def _note_best(builder: Any, strip: _Strip, place: Any, cells: list[Any]) -> Non
             is_here = builder.icmp_signed("==", cells[i], highest)
             row = builder.select(is_here, ir.Constant(_WIDE, [i] * LANES), row)
         row = builder.add(row, _spread(builder, strip.first_row))
-        column = builder.add(builder.trunc(place, _I32), strip.first_place)
+        column = builder.trunc(place, _I32)
         for value, where in (
             (highest, strip.best),
             (row, strip.best_row),

@@ -16,7 +16,6 @@ from ribolex.rna.local_alignment import (
     LETTERS_WITH_VECTORS,
     VECTORS,
     AlignmentScoring,
-    Band,
     NucleotideArrays,
     SparseVectors,
     Vectors,
@@ -210,43 +209,6 @@ def test_an_alignment_ends_where_its_score_is_first_reached(width: int) -> None:
             assert align_locally(*fewer, LETTERS).scores[0] < score - 1e-3
 
 
-def test_a_band_sees_what_lies_in_it_and_nothing_else() -> None:
-    generator = np.random.default_rng(0)
-    text = "".join(generator.choice(list("ACGU"), 50))
-    query = NucleotideArrays.of_sequences([text])
-    places = [0, 7, 200, 431, 450]
-    noise = "".join(generator.choice(list("ACGU"), 500))
-    targets = NucleotideArrays.of_sequences(
-        [noise[:place] + text + noise[place + 50 :] for place in places]
-        + [text[20:], noise[:90] + text[:30]]
-    )
-    diagonals = np.array([*places, -20, 90])
-    full = align_locally(query, targets, LETTERS)
-    for shift in (0, -5, 5):
-        near = align_locally(query, targets, LETTERS, Band(diagonals + shift, 5))
-        np.testing.assert_allclose(near.scores, full.scores, atol=2)
-        assert near.scores[:5].tolist() == [50] * 5
-        assert near.target_stops[:5].tolist() == [place + 50 for place in places]
-        assert near.query_stops[:5].tolist() == [50] * 5
-    far = align_locally(query, targets, LETTERS, Band(diagonals + 40, 5))
-    assert far.scores[:5].max() < 15
-
-
-@given(data=st.data())
-@settings(max_examples=30, deadline=None)
-def test_a_band_over_everything_changes_nothing(data: st.DataObject) -> None:
-    generator = np.random.default_rng(data.draw(st.integers(0, 1000)))
-    lengths = data.draw(st.lists(st.integers(1, 150), min_size=1, max_size=40))
-    query = of_random([data.draw(st.integers(1, 40))], 3, generator)
-    targets = of_random(lengths, 3, generator)
-    diagonals = generator.integers(-50, 150, len(lengths))
-    full = align_locally(query, targets, LETTERS)
-    narrow = align_locally(query, targets, LETTERS, Band(diagonals, 12))
-    wide = align_locally(query, targets, LETTERS, Band(diagonals * 0, 149))
-    assert (narrow.scores <= full.scores).all()
-    np.testing.assert_array_equal(wide.scores, full.scores)
-
-
 def test_machines_without_wide_registers_score_the_same() -> None:
     program = """
 import numpy as np
@@ -285,8 +247,6 @@ def test_hostile_numbers_are_refused() -> None:
     ):
         with pytest.raises(InvalidRequestError, match="gap_extend"):
             align_locally(one, one, AlignmentScoring(**costs))
-    with pytest.raises(InvalidRequestError, match="diagonals"):
-        align_locally(one, one, LETTERS, Band(np.array([0, 1]), 3))
     two = NucleotideArrays.of_sequences(["A", "C"])
     with pytest.raises(InvalidRequestError, match="expected one"):
         align_locally(two, two, LETTERS)
