@@ -88,7 +88,7 @@ class Reindexing:
         while True:
             await self._catch_up()
             self._tell("comparing")
-            overlap = await move.overlap()
+            overlap = await self._overlap()
             self._tell("comparing", overlap)
             if overlap < move.plan.min_overlap:
                 self._tell("held", overlap)
@@ -107,6 +107,16 @@ class Reindexing:
             lag = await self._follow(await self._move.lag(), self._move.plan.max_share)
             if len(lag.missing) <= _LAST:
                 return
+
+    async def _overlap(self) -> float:
+        """Returns the overlap of neighbours, once both indexes can be searched."""
+        while True:
+            try:
+                return await self._move.overlap()
+            except NotReadyError as error:
+                # One that is in a Milvus may be behind for a while.
+                _LOG.info("collection %s waits: %s", self._move.name, error)
+                await asyncio.sleep(_POLL_S)
 
     async def _flip(self) -> bool:
         """Returns whether the new index is searched from now on."""

@@ -15,6 +15,7 @@ from tests.unit.server.test_moving import PLAN, Known, dictionaries, follow
 
 from ribolex.dictionary import Dictionary
 from ribolex.errors import InvalidRequestError, NotReadyError
+from ribolex.server import reindex
 from ribolex.server.index import milvus as milvus_module
 from ribolex.server.index import tending
 from ribolex.server.index.collection import Collection
@@ -24,6 +25,7 @@ from ribolex.server.index.measure import SearchMeasure
 from ribolex.server.index.milvus import Milvus, MilvusAddress
 from ribolex.server.index.milvus_index import MilvusIndex
 from ribolex.server.index.milvus_rows import alias_of
+from ribolex.server.index.moving import Move
 from ribolex.server.index.search import Search
 from ribolex.server.index.store import CollectionStore
 from ribolex.server.index.upkeep import RelativesOptions
@@ -231,6 +233,32 @@ async def test_the_alias_moves_with_a_collection_and_what_is_retired_goes(
         await become(("_g1_", True))
         await store.delete("a-b.c_d")
         await become()
+
+
+async def test_a_move_waits_for_an_index_that_is_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Behind(Move):
+        asked = 0
+
+        async def overlap(self) -> float:
+            self.asked += 1
+            if self.asked < 3:
+                raise NotReadyError("Milvus is away")
+            return 0.5
+
+    nothing: Any = None
+    move = Behind("c", PLAN, nothing, nothing)
+    job = reindex.Reindexing(move, nothing, nothing, nothing)
+
+    async def done() -> bool:
+        return True
+
+    monkeypatch.setattr(reindex, "_POLL_S", 0.001)
+    monkeypatch.setattr(job, "_catch_up", done)
+    monkeypatch.setattr(job, "_flip", done)
+    await job.run()
+    assert (job.progress.state, job.progress.overlap) == ("done", 0.5)
 
 
 def test_another_folder_has_its_own(

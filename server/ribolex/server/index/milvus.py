@@ -7,6 +7,7 @@ addresses, errors and times; nothing of what is kept there.
 import logging
 import secrets
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -14,9 +15,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
+import grpc
+
 from ribolex.disk import write_whole
 from ribolex.errors import InvalidRequestError, NotReadyError
-from ribolex.server.cache.breaker import Breaker
 
 _LOG = logging.getLogger(__name__)
 
@@ -28,6 +30,9 @@ TIMEOUT_S = 10.0
 """For one answer."""
 _REST_S = 1.0
 """After it was away, until it is asked again."""
+
+_PATIENCE = 4
+"""Times as long it rests as it was waited for."""
 
 _IDENTITY = ".milvus"
 """Names the file, in the folder of all collections, that tells its own from others'."""
@@ -72,6 +77,7 @@ class Milvus:
     Attributes:
         address: Where it is.
         root: Folder of all collections.
+        is_up: Whether it answered when it was asked last.
     """
 
     def __init__(self, address: MilvusAddress, root: Path) -> None:
@@ -87,13 +93,9 @@ class Milvus:
         self.address, self.root = address, root
         self._client: Any = None
         self._lock = threading.Lock()
-        self._breaker = Breaker(1, _REST_S)
         self._prefix = ""
-
-    @property
-    def is_up(self) -> bool:
-        """Whether it answered when it was asked last."""
-        return not self._breaker.is_open
+        self._next_s = 0.0
+        self.is_up = True
 
     @property
     def prefix(self) -> str:
@@ -109,28 +111,24 @@ class Milvus:
         Raises:
             NotReadyError: it is away, or cannot do that now; says where and why.
         """
-        errors = _errors()
-        if not self._breaker.may_try():
+        errors, begun_s = _errors(), time.monotonic()
+        if not self._may_try(begun_s):
             raise NotReadyError(f"Milvus at {self.address.url} is away")
         try:
             result = job(self._connected())
         except errors as error:
             code = getattr(error, "code", None)
             is_answer = isinstance(code, int) and code in _ANSWERS
-            text = str(getattr(error, "message", "") or error)
+            text = _text_of(error)
             if is_answer or self.is_up:
                 _LOG.warning("Milvus at %s: %s", self.address.url, text)
-            if is_answer:
-                self._breaker.succeed()
-            else:
-                self._give_up()
+            self.is_up = is_answer
+            if not is_answer:
+                self._give_up(begun_s)
             raise NotReadyError(f"Milvus at {self.address.url}: {text}") from error
-        except BaseException:
-            self._give_up()
-            raise
         if not self.is_up:
             _LOG.info("Milvus at %s answers again", self.address.url)
-        self._breaker.succeed()
+        self.is_up = True
         return result
 
     def tidy(self, kept: Callable[[], Iterable[str]]) -> None:
@@ -165,10 +163,33 @@ class Milvus:
                 self._client = _connect(self.address)
             return self._client
 
-    def _give_up(self) -> None:
-        """Has nobody ask for a while, and then by another connection."""
-        self._breaker.fail()
+    def _may_try(self, now_s: float) -> bool:
+        """Returns whether to ask; while it is away that is one at a time."""
+        with self._lock:
+            if self.is_up:
+                return True
+            if now_s < self._next_s:
+                return False
+            self._next_s = now_s + TIMEOUT_S + _REST_S
+            return True
+
+    def _give_up(self, begun_s: float) -> None:
+        """Has nobody ask for a while, and then by another connection.
+
+        Longer where it was waited for in vain: who waits keeps a collection from all
+        other work.
+        """
+        now_s = time.monotonic()
+        with self._lock:
+            self._next_s = now_s + max(_REST_S, _PATIENCE * (now_s - begun_s))
         self.close()
+
+
+def _text_of(error: Exception) -> str:
+    """Returns what an error of pymilvus, of gRPC or of the system says."""
+    if isinstance(error, grpc.RpcError) and isinstance(error, grpc.Call):
+        return f"{error.code().name}: {error.details()}"
+    return str(getattr(error, "message", "") or error)
 
 
 def drop_collection(client: Any, name: str) -> None:
@@ -191,7 +212,6 @@ def _identity(root: Path) -> str:
 
 def _errors() -> tuple[type[Exception], ...]:
     """Returns what pymilvus raises if a Milvus is away or refuses."""
-    import grpc
     from pymilvus.exceptions import MilvusException
 
     # A closed channel raises a ValueError, a token that cannot be read an OSError.

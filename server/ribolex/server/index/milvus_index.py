@@ -214,9 +214,12 @@ class MilvusIndex:
             if not self._is_open:
                 # It may have lost something, or be another one.
                 self._is_counted = False
-                if self.table.open():
+                opened = self.table.open()
+                if opened.is_new:
                     self._to_compare, self._has_alias = 0, False
-                self._is_open = True
+                self._is_open = opened.is_loaded
+                if not self._is_open:
+                    return False
             job()
         except NotReadyError:
             self._is_open = False

@@ -5,9 +5,10 @@ The one place that knows what pymilvus is told. Reads see every write before the
 """
 
 import logging
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from ribolex.server.index.forward import WeightedCode
 from ribolex.server.index.milvus import TIMEOUT_S, Milvus, drop_collection
@@ -29,12 +30,23 @@ MOST = 16_384
 
 _MESSAGE_BYTES = 4 << 20
 """Of rows that go there together."""
+_LOADING_S = 1.0
+"""That is waited at once until it is loaded; of many RNAs that takes minutes."""
 _INDEXES = (
     (CODE, {"index_type": "SPARSE_INVERTED_INDEX", "metric_type": "IP"}),
     (TAGS, {"index_type": "INVERTED"}),
     (LENGTH_FIELD, {"index_type": "INVERTED"}),
 )
 _STRONG = {"consistency_level": "Strong", "timeout": TIMEOUT_S}
+
+
+class Opened(NamedTuple):
+    """What became of a Milvus collection that was opened."""
+
+    is_new: bool
+    """Whether it was made."""
+    is_loaded: bool
+    """Whether it can be asked; if not, it is being loaded."""
 
 
 class MilvusTable:
@@ -54,8 +66,8 @@ class MilvusTable:
         """
         self._milvus, self.name, self._stem = milvus, name, stem
 
-    def open(self) -> bool:
-        """Has it loaded, and made if need be; returns whether it was made."""
+    def open(self) -> Opened:
+        """Has it loaded, and made if need be."""
         return self._milvus.ask(self._open)
 
     def put(self, rows: Iterable[Row]) -> None:
@@ -111,8 +123,9 @@ class MilvusTable:
         """Makes an alias mean this one, whatever it meant before."""
         self._milvus.ask(lambda client: _take_alias(client, self.name, alias))
 
-    def _open(self, client: Any) -> bool:
+    def _open(self, client: Any) -> Opened:
         from pymilvus import DataType
+        from pymilvus.client.types import LoadState
 
         is_new = not client.has_collection(self.name, timeout=TIMEOUT_S)
         if is_new:
@@ -124,8 +137,14 @@ class MilvusTable:
             client.create_collection(self.name, schema=schema, **_STRONG)
         # A kill may have come in between, and after a start nothing is loaded.
         _make_indexes(client, self.name)
-        client.load_collection(self.name, timeout=TIMEOUT_S)
-        return is_new
+        client.load_collection(self.name, timeout=TIMEOUT_S, _async=True)
+        end_s = time.monotonic() + _LOADING_S
+        while True:
+            told = client.get_load_state(self.name, timeout=TIMEOUT_S)
+            is_loaded = told["state"] == LoadState.Loaded
+            if is_loaded or time.monotonic() > end_s:
+                return Opened(is_new, is_loaded)
+            time.sleep(_LOADING_S / 10)
 
     def _upsert(self, rows: list[Row], client: Any) -> None:
         client.upsert(self.name, rows, timeout=TIMEOUT_S)

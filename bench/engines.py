@@ -1,0 +1,208 @@
+"""Whether a collection whose codes are in a Milvus finds what one without it finds.
+
+RNAs of the sample in the box are stored in two collections: one with the indexes of a
+server by itself, one whose codes are in a Milvus Lite, started here, over the wire.
+Some of them are searched for, `fast` and `sensitive`, and the ten best hits compared.
+How many candidates a sensitive search needs is told apart, without a Milvus: the part
+of the ten best hits, E-value 0.001 at most, that are among the nearest by pooled codes.
+
+    pip install 'ribolex[milvus]' milvus-lite && python bench/engines.py
+
+The last line is JSON.
+"""
+
+import argparse
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ribolex.dictionary import Dictionary
+from ribolex.lm import load_lm
+from ribolex.registry import open_registry
+from ribolex.rna import read_rnas
+from ribolex.server.engine.encoding import EncodeTask, Recipe
+from ribolex.server.engine.task import compute
+from ribolex.server.index import stored_relatives
+from ribolex.server.index.collection import Collection
+from ribolex.server.index.facts import Facts
+from ribolex.server.index.intake import Encoded
+from ribolex.server.index.measure import SearchMeasure
+from ribolex.server.index.milvus import Job, Milvus, MilvusAddress, Result
+from ribolex.server.index.search import Search, Sensitivity
+from ribolex.server.index.upkeep import RelativesOptions
+from ribolex.server.index.warming import warm_up
+from ribolex_bundle import DEFAULT_DICTIONARY, sample_path
+
+_SEED = 7
+_TOP = 10
+_CANDIDATES = (50, 100, 250, 500, 1000, 2000)
+_E_VALUE = 1e-3
+
+
+class _Timed(Milvus):
+    """A Milvus that is timed."""
+
+    took_s = 0.0
+
+    def ask(self, job: Job[Result]) -> Result:
+        """Returns what a job gives."""
+        begun_s = time.monotonic()
+        try:
+            return super().ask(job)
+        finally:
+            self.took_s += time.monotonic() - begun_s
+
+
+def main() -> None:
+    """Encodes, stores, searches, prints."""
+    asked = _arguments()
+    torch.set_num_threads(1)
+    dictionary = open_registry("bundled").get(DEFAULT_DICTIONARY)
+    rnas = _encode(dictionary, max(asked.rnas, asked.pool))
+    warm_up()
+    figures: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder, _milvus_lite(Path(folder)) as url:
+        root = Path(folder)
+        milvus = _Timed(MilvusAddress.parse(url), root)
+        here = _collection(root / "here", dictionary, RelativesOptions())
+        there = _collection(root / "there", dictionary, RelativesOptions(milvus=milvus))
+        for name, one in (("embedded", here), ("milvus", there)):
+            begun_s = time.monotonic()
+            one.upsert(rnas[: asked.rnas])
+            figures[f"{name}_upserts_per_s"] = asked.rnas / (time.monotonic() - begun_s)
+        queries = _queries(rnas[: asked.rnas], asked.queries)
+        stored_relatives.N_CANDIDATES = asked.candidates
+        for way in ("fast", "sensitive"):
+            milvus.took_s = 0.0
+            figures |= _compare(here, there, queries, way)
+            figures[f"{way}_in_milvus_mean_ms"] = 1000 * milvus.took_s / len(queries)
+        here.close()
+        there.close()
+        if asked.pool:
+            one = _collection(root / "pool", dictionary, RelativesOptions())
+            one.upsert(rnas[: asked.pool])
+            figures |= _needed(one, _queries(rnas[: asked.pool], asked.queries))
+            one.close()
+    for name, value in figures.items():
+        print(f"{name:40} {value:10.4g}")
+    setting = {k: getattr(asked, k) for k in ("rnas", "queries", "candidates", "pool")}
+    told = {"bench": "engines", "setting": setting, "ratios": {}, "figures": figures}
+    print(json.dumps(told))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rnas", type=int, default=400, help="in both collections")
+    parser.add_argument("--queries", type=int, default=50)
+    parser.add_argument(
+        "--candidates", type=int, default=100, help="that are aligned, of --rnas"
+    )
+    parser.add_argument("--pool", type=int, default=4000, help="RNAs; 0 for no such")
+    return parser.parse_args()
+
+
+def _encode(dictionary: Dictionary, n: int) -> list[Encoded]:
+    rnas = list(read_rnas(sample_path()))
+    chosen = np.random.default_rng(_SEED).permutation(len(rnas))[:n].tolist()
+    lm, recipe = load_lm("bundled"), Recipe(dictionary.sae.k, None)
+    out = []
+    for start in range(0, len(chosen), 64):
+        part = [rnas[i] for i in chosen[start : start + 64]]
+        tasks = [EncodeTask(rna.sequence, dictionary, recipe) for rna in part]
+        done = zip(part, compute(lm, tasks), strict=True)
+        out += [Encoded(rna, each.codes, each.fvu) for rna, each in done]
+    return out
+
+
+def _queries(rnas: Sequence[Encoded], n: int) -> list[str]:
+    chosen = np.random.default_rng(_SEED).permutation(len(rnas))[:n]
+    return [rnas[i].rna.name for i in chosen]
+
+
+def _collection(
+    folder: Path, dictionary: Dictionary, options: RelativesOptions
+) -> Collection:
+    folder.mkdir()
+    facts = Facts.of(folder.name, dictionary, SearchMeasure())
+    Collection.create(folder, facts)
+    made = Collection(folder, options)
+    made.load(dictionary)
+    return made
+
+
+def _compare(
+    here: Collection, there: Collection, queries: Sequence[str], way: Sensitivity
+) -> dict[str, float]:
+    """Returns how many of the ten best hits are the same, and how long both took."""
+    same, differences, times_s = [], [0.0], ([], [])
+    for name in queries:
+        found = []
+        for collection, took_s in zip((here, there), times_s, strict=True):
+            begun_s = time.monotonic()
+            search = Search(_TOP, 0, way)
+            hits = collection.search(collection.query_like(name), search).hits
+            took_s.append(time.monotonic() - begun_s)
+            found.append({hit.rna.name: hit.score for hit in hits})
+        ours, theirs = found
+        if ours:
+            same.append(len(ours.keys() & theirs.keys()) / len(ours))
+        both = ours.keys() & theirs.keys()
+        differences += [abs(ours[other] - theirs[other]) for other in both]
+    return {
+        f"{way}_agreement": float(np.mean(same)),
+        f"{way}_largest_difference_of_scores": max(differences),
+        f"{way}_embedded_mean_ms": 1000 * float(np.mean(times_s[0])),
+        f"{way}_milvus_mean_ms": 1000 * float(np.mean(times_s[1])),
+    }
+
+
+def _needed(collection: Collection, queries: Sequence[str]) -> dict[str, float]:
+    """Returns the part of sensitive hits that is among so many nearest candidates."""
+    within: dict[int, list[float]] = {n: [] for n in _CANDIDATES}
+    for name in queries:
+        query = collection.query_like(name)
+        search = Search(_TOP, 0, "sensitive", max_e_value=_E_VALUE)
+        wanted = [hit.rna.name for hit in collection.search(query, search).hits]
+        if not wanted:
+            continue
+        nearest = Search(max(_CANDIDATES), 0, "fast", exact=True)
+        found = [hit.rna.name for hit in collection.search(query, nearest).hits]
+        ranks = np.array([found.index(n) if n in found else 10**9 for n in wanted])
+        for n, parts in within.items():
+            parts.append(float(np.mean(ranks < n)))
+    told = {f"hits_in_{n}_of_pool": float(np.mean(p)) for n, p in within.items()}
+    return told | {"queries_with_hits": float(len(within[_CANDIDATES[0]]))}
+
+
+@contextmanager
+def _milvus_lite(folder: Path) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    program = Path(sys.executable).with_name("milvus-lite")
+    where = ["--data-dir", folder / "lite", "--host", "127.0.0.1", "--port", str(port)]
+    process = subprocess.Popen([program, "server", *where], stdout=subprocess.DEVNULL)
+    try:
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+if __name__ == "__main__":
+    main()
