@@ -24,7 +24,6 @@ from searching.figures import measure, row
 from searching.growth import Grown, grow
 from searching.ranking import Ranking
 
-import ribolex_bundle
 from ribolex.dictionary import AlignmentModel, Dictionary
 from ribolex.lm import LanguageModel, load_lm
 from ribolex.registry import FolderRegistry
@@ -85,24 +84,11 @@ def read_options() -> argparse.Namespace:
     parser.add_argument(
         "--size", type=int, default=0, help="RNAs in the database; 0: the real ones"
     )
-    parser.add_argument("--model", default="bundled")
-    parser.add_argument(
-        "--dictionaries", type=Path, default=ribolex_bundle.dictionaries_path()
-    )
-    parser.add_argument(
-        "--name", default=ribolex_bundle.DEFAULT_DICTIONARY, help="of the dictionary"
-    )
-    parser.add_argument("--precision", default="auto")
     parser.add_argument(
         "--encoded",
         type=Path,
         help="folder of codes, FOLDER/encoded of bench/relatives_families.py on the "
         "same tables; what is not there is encoded and kept",
-    )
-    parser.add_argument(
-        "--parasail-python",
-        type=Path,
-        help="interpreter of an environment with bench/requirements-parasail.txt",
     )
     return parser.parse_args()
 

@@ -21,7 +21,6 @@ from searching.cases import Setting, add_options, read_setting
 from searching.figures import COLUMNS, measure, measure_classes, row
 from searching.ranking import Kept, Ranking
 
-import ribolex_bundle
 from ribolex.dictionary import AlignmentModel, Dictionary
 from ribolex.lm import load_lm
 from ribolex.registry import FolderRegistry
@@ -84,19 +83,6 @@ def main() -> None:
         type=Path,
         help="folder of results; a run on the same tables goes on from them",
     )
-    parser.add_argument(
-        "--parasail-python",
-        type=Path,
-        help="interpreter with bench/requirements-parasail.txt: checks our alignment",
-    )
-    parser.add_argument("--model", default="bundled")
-    parser.add_argument(
-        "--dictionaries", type=Path, default=ribolex_bundle.dictionaries_path()
-    )
-    parser.add_argument(
-        "--name", default=ribolex_bundle.DEFAULT_DICTIONARY, help="of the dictionary"
-    )
-    parser.add_argument("--precision", default="auto")
     options = parser.parse_args()
     setting = read_setting(options)
     with tempfile.TemporaryDirectory() as folder:

@@ -44,7 +44,7 @@ class Setting:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that `read_setting` reads."""
+    """Adds the options that `read_setting` reads, and those of who is asked."""
     for name, text in (
         ("training", "table of RNAs of families that the model was trained on"),
         ("validation", "table of RNAs of families that it never saw"),
@@ -59,6 +59,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=13_000,
         help="RNAs in the database that belong to no family asked for; 0 for all",
+    )
+    parser.add_argument("--model", default="bundled")
+    parser.add_argument(
+        "--dictionaries", type=Path, default=ribolex_bundle.dictionaries_path()
+    )
+    parser.add_argument(
+        "--name", default=ribolex_bundle.DEFAULT_DICTIONARY, help="of the dictionary"
+    )
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument(
+        "--parasail-python",
+        type=Path,
+        help="interpreter of an environment with bench/requirements-parasail.txt",
     )
 
 

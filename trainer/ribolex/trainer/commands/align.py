@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from ribolex.trainer.commands import options
 from ribolex.trainer.commands.bars import StageBars
 
 if TYPE_CHECKING:
@@ -14,16 +15,12 @@ if TYPE_CHECKING:
 
 
 def align(
-    dictionary: Annotated[
-        str, typer.Argument(metavar="NAME[@VERSION]", help="Of --registry.")
-    ],
+    dictionary: options.Reference,
     rnas: Annotated[
         list[Path],
         typer.Option(help="Table of RNAs of many families; may be repeated."),
     ],
-    registry: Annotated[
-        str, typer.Option(help="Where it is: a folder, or redis://....")
-    ],
+    registry: options.Registry,
     aligned: Annotated[
         Path | None,
         typer.Option(
@@ -33,18 +30,15 @@ def align(
             "numbers are the ones of the dictionaries in the box."
         ),
     ] = None,
-    lm: Annotated[
-        str,
-        typer.Option(help="Its RiNALMo: name, folder or file, or the one in the box."),
-    ] = "bundled",
+    lm: options.Lm = "bundled",
     width: Annotated[
         int, typer.Option(min=1, max=256, help="Numbers of a nucleotide's vector.")
     ] = 32,
     pairs: Annotated[
         int, typer.Option(min=1, help="Pairs of relatives to learn from, at most.")
     ] = 250,
-    seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    seed: options.Seed = 0,
+    device: options.Device = "cpu",
 ) -> None:
     """Learn how RNAs are aligned by a dictionary's codes.
 

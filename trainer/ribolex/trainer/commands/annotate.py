@@ -1,11 +1,11 @@
 """`ribolex annotate`: describes a published dictionary anew, as its next version."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from ribolex.trainer.commands import options
 from ribolex.trainer.commands.bars import StageBars
 
 if TYPE_CHECKING:
@@ -13,25 +13,13 @@ if TYPE_CHECKING:
 
 
 def annotate(
-    dictionary: Annotated[
-        str, typer.Argument(metavar="NAME[@VERSION]", help="Of --registry.")
-    ],
-    rnas: Annotated[
-        list[Path],
-        typer.Option(
-            help="Table of RNAs with types, families and structures; may be repeated."
-        ),
-    ],
-    registry: Annotated[
-        str, typer.Option(help="Where it is: a folder, or redis://....")
-    ],
+    dictionary: options.Reference,
+    rnas: options.LabelledRnas,
+    registry: options.Registry,
     to: Annotated[
         str | None, typer.Option(help="Registry to publish to; else the same.")
     ] = None,
-    lm: Annotated[
-        str,
-        typer.Option(help="Its RiNALMo: name, folder or file, or the one in the box."),
-    ] = "bundled",
+    lm: options.Lm = "bundled",
     nucleotides: Annotated[
         int, typer.Option(min=1, help="Use at most so many, families in turn.")
     ] = 3_000_000,
@@ -71,12 +59,9 @@ def annotate(
     llm_features: Annotated[
         int, typer.Option(min=1, help="Features to ask about, drawn by chance.")
     ] = 200,
-    seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0,
-    workdir: Annotated[
-        Path | None,
-        typer.Option(help="Folder of activations and folds that a second run finds."),
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    seed: options.Seed = 0,
+    workdir: options.Workdir = None,
+    device: options.Device = "cpu",
 ) -> None:
     """Describe the features of a dictionary anew, and publish it.
 

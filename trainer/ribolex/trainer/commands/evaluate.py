@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from ribolex.trainer.commands import options
 from ribolex.trainer.commands.bars import StageBars
 
 if TYPE_CHECKING:
@@ -37,10 +38,7 @@ def evaluate(
         str | None,
         typer.Option(help="Where NAME[@VERSION] is: a folder, or redis://...."),
     ] = None,
-    lm: Annotated[
-        str,
-        typer.Option(help="Its RiNALMo: name, folder or file, or the one in the box."),
-    ] = "bundled",
+    lm: options.Lm = "bundled",
     controls: Annotated[
         bool,
         typer.Option(
@@ -59,11 +57,8 @@ def evaluate(
     nucleotides: Annotated[
         int, typer.Option(help="Use at most so many of a table, families in turn.")
     ] = 100_000,
-    workdir: Annotated[
-        Path | None,
-        typer.Option(help="Folder of activations and fits that a second run finds."),
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    workdir: options.Workdir = None,
+    device: options.Device = "cpu",
 ) -> None:
     """Measure a published dictionary beside its controls.
 

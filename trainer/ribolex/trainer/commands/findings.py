@@ -8,6 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from ribolex.trainer.commands import options
 from ribolex.trainer.commands.bars import StageBars
 
 if TYPE_CHECKING:
@@ -24,15 +25,8 @@ def labels(
     dictionaries: Annotated[
         list[str], typer.Argument(metavar="NAME[@VERSION]...", help="Of --registry.")
     ],
-    rnas: Annotated[
-        list[Path],
-        typer.Option(
-            help="Table of RNAs with types, families and structures; may be repeated."
-        ),
-    ],
-    registry: Annotated[
-        str, typer.Option(help="Where they are: a folder, or redis://....")
-    ],
+    rnas: options.LabelledRnas,
+    registry: options.Registry,
     out: Annotated[
         Path, typer.Option("--out", "-o", help="Folder for tables and plots.")
     ],
@@ -43,20 +37,8 @@ def labels(
             "chosen on --rnas and scored here."
         ),
     ] = None,
-    lm: Annotated[
-        str,
-        typer.Option(
-            help="Their RiNALMo: name, folder or file, or the one in the box."
-        ),
-    ] = "bundled",
-    nucleotides: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            help="Of --rnas about so many: half of families in turn, half to fill some "
-            "families up to 25 members.",
-        ),
-    ] = 300_000,
+    lm: options.Lm = "bundled",
+    nucleotides: options.FindingsNucleotides = 300_000,
     held_out_nucleotides: Annotated[
         int, typer.Option(min=1, help="Of --held-out about so many.")
     ] = 100_000,
@@ -68,12 +50,9 @@ def labels(
             "are fitted to; 0 for neither.",
         ),
     ] = 300_000,
-    seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0,
-    workdir: Annotated[
-        Path | None,
-        typer.Option(help="Folder of activations and fits that a second run finds."),
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    seed: options.Seed = 0,
+    workdir: options.Workdir = None,
+    device: options.Device = "cpu",
 ) -> None:
     """Count features that go with labels, beside neurons and controls.
 
@@ -112,16 +91,12 @@ def labels(
 
 @app.command()
 def terms(
-    dictionary: Annotated[
-        str, typer.Argument(metavar="NAME[@VERSION]", help="Of --registry.")
-    ],
+    dictionary: options.Reference,
     rnas: Annotated[
         list[Path],
         typer.Option(help="Table of RNAs with types and families; may be repeated."),
     ],
-    registry: Annotated[
-        str, typer.Option(help="Where it is: a folder, or redis://....")
-    ],
+    registry: options.Registry,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for tables.")],
     annotations: Annotated[
         list[Path] | None,
@@ -136,18 +111,8 @@ def terms(
         Path | None,
         typer.Option(help="OBO file: an RNA has whatever its terms are part of."),
     ] = None,
-    lm: Annotated[
-        str,
-        typer.Option(help="Its RiNALMo: name, folder or file, or the one in the box."),
-    ] = "bundled",
-    nucleotides: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            help="Of --rnas about so many: half of families in turn, half to fill some "
-            "families up to 25 members.",
-        ),
-    ] = 300_000,
+    lm: options.Lm = "bundled",
+    nucleotides: options.FindingsNucleotides = 300_000,
     control_rows: Annotated[
         int,
         typer.Option(
@@ -159,12 +124,9 @@ def terms(
     deals: Annotated[
         int, typer.Option(min=0, help="Times that terms are dealt out by chance.")
     ] = 5,
-    seed: Annotated[int, typer.Option(help="Of all that is drawn.")] = 0,
-    workdir: Annotated[
-        Path | None,
-        typer.Option(help="Folder of activations and fits that a second run finds."),
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    seed: options.Seed = 0,
+    workdir: options.Workdir = None,
+    device: options.Device = "cpu",
 ) -> None:
     """Test the RNAs in which features fire for terms of an ontology.
 

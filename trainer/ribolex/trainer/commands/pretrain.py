@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ribolex.trainer.commands import options
+
 
 def pretrain(
     out: Annotated[
@@ -71,7 +73,7 @@ def pretrain(
     processes: Annotated[
         int, typer.Option(help="CPU processes of one thread each.")
     ] = 1,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: options.Device = "cpu",
     seed: Annotated[int, typer.Option(help="Same seed, same batches.")] = 0,
     name: Annotated[
         str, typer.Option(help="Name of the model and its folder.")

@@ -15,6 +15,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from ribolex.trainer.commands import options
+
 if TYPE_CHECKING:
     from ribolex.trainer.corpus import Part
     from ribolex.trainer.pretraining.evaluation import EvaluationData
@@ -74,7 +76,7 @@ def score_lm(
             "goes on, and the next model finds the baselines."
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: options.Device = "cpu",
 ) -> None:
     """Measure a language model on families that it never saw.
 

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from ribolex.trainer.commands import options
+
 
 def train(
     name: Annotated[str, typer.Option(help="Name of the dictionary.")],
@@ -94,7 +96,7 @@ def train(
     licence: Annotated[
         str, typer.Option(help="Licence to publish under, an SPDX expression.")
     ] = "Apache-2.0",
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: options.Device = "cpu",
     threads: Annotated[
         int, typer.Option(help="CPU threads; 0 for as many as torch likes.")
     ] = 0,
