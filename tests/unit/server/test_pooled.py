@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from ribolex.server.index import pooled as pooled_module
 from ribolex.server.index import pooled_blocks, pooled_index
-from ribolex.server.index.forward import Likeness
+from ribolex.server.index.forward import Likeness, WeightedCode
 from ribolex.server.index.measure import SearchMeasure
-from ribolex.server.index.pooled import PooledSearch
+from ribolex.server.index.pooled import PooledSearch, View
 from ribolex.server.index.pooled_blocks import PooledBlock
+from ribolex.server.index.pooled_kernels import match_places, sift
 from ribolex.server.index.position_files import BlockFolder
 from ribolex.server.index.records import PooledCode
 from ribolex.server.index.sketch import fit_basis
@@ -51,7 +52,7 @@ def kin(n: int, seed: int = 0) -> list[PooledCode]:
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (pooled_blocks, pooled_index, pooled_module):
-        monkeypatch.setattr(module, "ROWS", 64, raising=False)
+        monkeypatch.setattr(module, "ROWS", 64)
     monkeypatch.setattr(pooled_index, "FIRST_FIT", 40)
     monkeypatch.setattr(pooled_module, "_ALL", 10)
 
@@ -167,11 +168,12 @@ def test_a_damaged_block_is_read_anew(tmp_path: Path) -> None:
 def test_candidates_hold_the_nearest(
     monkeypatch: pytest.MonkeyPatch, measure: SearchMeasure, n_threads: int
 ) -> None:
-    for module in (pooled_blocks, pooled_index):
+    for module in (pooled_blocks, pooled_index, pooled_module):
         monkeypatch.setattr(module, "ROWS", 1024)
     monkeypatch.setattr(pooled_index, "FIRST_FIT", 600)
     monkeypatch.setattr(pooled_module, "_ALL", 10)
-    monkeypatch.setattr(pooled_module, "_FIRST_CANDIDATES", 128)
+    monkeypatch.setattr(pooled_module, "_FIRST_SIFTED", 256)
+    monkeypatch.setattr(pooled_module, "_FIRST_COMPARED", 64)
     codes = kin(2000)
     is_even = np.arange(2000) % 2 == 0
     with opened(None, measure, n_threads) as search:
@@ -218,15 +220,87 @@ def test_an_empty_code_is_like_nothing() -> None:
         assert search.nearest(search.weigh(code({5: 2})), 5).ids.tolist() == [1]
 
 
-def test_a_question_estimates_the_dot_product() -> None:
-    """What signs and 4 bits give is near the product of the centred codes."""
+def test_signs_tell_who_is_near() -> None:
+    """Their distance rises as the product of the centred codes falls."""
     random = np.random.default_rng(2)
-    axes = random.normal(size=(12, 80))
+    axes = random.normal(size=(12, N_FEATURES))
     codes = np.abs(random.normal(size=(400, 12)) @ axes).astype(np.float32)
     codes /= np.linalg.norm(codes, axis=1, keepdims=True)
     basis = fit_basis(codes.copy())
-    assert basis.directions.shape == (80, 512)
-    mixed = (codes - basis.mean) @ basis.directions
-    products = (codes - basis.mean) @ (codes - basis.mean).T
-    seen = mixed @ mixed.T
-    assert np.corrcoef(products.ravel(), seen.ravel())[0, 1] > 0.95
+    place = np.stack([codes @ half for half in basis.directions], axis=1) - basis.shift
+    sides = np.packbits(place > 0, axis=2, bitorder="little").view(np.uint64)[..., 0]
+    features = np.arange(N_FEATURES, dtype=np.uint32)
+    distances = [
+        signs_apart(basis.ask(WeightedCode(features, one, one)), sides) for one in codes
+    ]
+    centred = codes - codes.mean(axis=0)
+    centred /= np.linalg.norm(centred, axis=1, keepdims=True)
+    found = np.corrcoef(np.ravel(distances), (centred @ centred.T).ravel())[0, 1]
+    assert found < -0.75
+
+
+@pytest.mark.usefixtures("small_blocks")
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 150), st.integers(0, 2**32), st.booleans())
+def test_those_with_the_nearest_signs_are_sifted(
+    n_wanted: int, seed: int, is_filtered: bool
+) -> None:
+    random = np.random.default_rng(seed)
+    with opened() as search:
+        codes = kin(150, seed)
+        search.index.put(range(150), 1, codes)
+        search.index.remove(random.choice(150, 30, replace=False).tolist())
+        allowed = random.random(140 if is_filtered else 0) < 0.7
+        query, view = search.weigh(codes[0]), View.of(search.index.parts())
+    bases = [part.basis for part in view.parts]
+    asked = np.array([basis.ask(query) for basis in bases if basis], np.uint64)
+    twin = {}
+    for number, part in enumerate(view.parts):
+        for row in np.flatnonzero(part.is_alive).tolist():
+            rna_id = part.block.rna_ids[row]
+            if not is_filtered or (rna_id < 140 and allowed[rna_id]):
+                sides = part.block.signs[:, row]
+                twin[64 * number + row] = signs_apart(asked[number], sides[None])[0]
+    chosen = np.arange(len(view.parts))
+    places, distances = sift(view.blocks, chosen, 64, asked, allowed, n_wanted)
+    assert places.tolist() == sorted(set(places.tolist()))
+    assert distances.tolist() == [twin[place] for place in places.tolist()]
+    assert min(n_wanted, len(twin)) <= len(places) <= 2 * n_wanted
+    left = [twin[place] for place in twin.keys() - {*places.tolist()}]
+    assert max(distances, default=0) <= min(left, default=np.inf)
+
+
+def test_bits_tell_what_codes_have_in_common() -> None:
+    """Features, and those above the mean of their code, shared over all of both."""
+    codes = [*kin(30), code({}), code({7: 2})]
+
+    def marks(one: PooledCode) -> set[tuple[str, int]]:
+        weights = dict(zip(one.features.tolist(), np.log1p(one.values), strict=True))
+        mean = sum(weights.values()) / max(len(weights), 1)
+        return {("any", f) for f in weights} | {
+            ("more", f) for f, weight in weights.items() if weight > mean + 1e-6
+        }
+
+    with opened() as search:
+        search.index.put(range(len(codes)), 1, codes)
+        query, view = search.weigh(codes[3]), View.of(search.index.parts())
+        out = np.empty(len(codes), np.float32)
+        places = np.arange(len(codes))
+        bits = pooled_blocks.bits_of(query, N_FEATURES)
+        match_places(bits, view.blocks, places, pooled_blocks.ROWS, out)
+    mine = marks(codes[3])
+    expected = [
+        len(mine & marks(one)) / max(len(mine | marks(one)), 1) for one in codes
+    ]
+    assert out == pytest.approx(expected, abs=1e-6)
+
+
+def signs_apart(asked: np.ndarray, sides: np.ndarray) -> np.ndarray:
+    """The simple twin of what `sift` counts."""
+    total = np.full(len(sides), int(asked[6]))
+    for word in range(2):
+        own, more, most = asked[3 * word : 3 * word + 3]
+        apart = sides[:, word] ^ own
+        for mask, weight in ((~np.uint64(0), 1), (more, 2), (most, 4)):
+            total += weight * np.bitwise_count(apart & mask)
+    return total

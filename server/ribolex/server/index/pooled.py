@@ -1,33 +1,40 @@
 """The fast search: sequence codes compared wherever features fire, and explained.
 
-Sketches of all RNAs give candidates, which are compared exactly until no better one
-turns up. Knows ids and codes; nothing of names or positions of the query.
+Sketches of all RNAs give candidates, the features that these have give better ones,
+and those are compared exactly; of each more, until no better one turns up late. Knows
+ids and codes; nothing of names or positions of the query.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int64
+from jaxtyping import Bool, Float32, Float64, Int64, UInt64
 
 from ribolex.server.index.forward import Parts, Strongest, WeightedCode, parts_of
 from ribolex.server.index.measure import SearchMeasure
 from ribolex.server.index.metadata import Condition
-from ribolex.server.index.pooled_blocks import PooledBlock, Weighing
+from ribolex.server.index.pooled_blocks import ROWS, PooledBlock, Weighing, bits_of
 from ribolex.server.index.pooled_index import Part, PooledIndex
-from ribolex.server.index.pooled_kernels import estimate, score_rows
+from ribolex.server.index.pooled_kernels import match_places, score_places, sift
 from ribolex.server.index.position_files import BlockFolder
 from ribolex.server.index.records import PooledCode
 from ribolex.server.index.search import Check, go_on
-from ribolex.server.index.sketch import Question
 
 _ALL = 2048
 """RNAs that are compared exactly, all of them, without looking at sketches."""
-_FIRST_CANDIDATES = 1024
-_CANDIDATES_PER_HIT = 8
+_FIRST_SIFTED = 1024
+_FIRST_COMPARED = 128
+_PER_HIT = 8
+"""Times as many of both as hits are wanted, at least."""
 _MORE = 8
 """Times as many, if among these good ones still turned up late."""
+_STRANGE = 3.0
+"""Standard deviations by which hits must be better than few candidates that are not."""
+_AT_ONCE = 1 << 15
+"""RNAs that are compared before somebody is asked whether to go on."""
 
 
 class Scored(NamedTuple):
@@ -41,18 +48,24 @@ _NOTHING = Scored(np.empty(0, np.int64), np.empty(0))
 
 
 class Candidates(NamedTuple):
-    """Rows that are probably near, and how near."""
+    """Rows that are probably near."""
 
-    blocks: Int64[np.ndarray, " candidate"]
-    rows: Int64[np.ndarray, " candidate"]
-    estimates: Float32[np.ndarray, " candidate"]
+    places: Int64[np.ndarray, " candidate"]
+    distances: Int64[np.ndarray, " candidate"]
+    """From the query, by signs."""
 
-    def best(self, n: int) -> "Candidates":
-        """Returns the `n` nearest, in no order."""
-        if len(self.rows) <= n:
-            return self
-        kept = np.argpartition(self.estimates, -n)[-n:]
-        return Candidates(*(column[kept] for column in self))
+
+class View(NamedTuple):
+    """Rows as compiled loops see them."""
+
+    blocks: Int64[np.ndarray, "block column"]
+    parts: Sequence[Part]
+    """Keep what the former point to."""
+
+    @classmethod
+    def of(cls, parts: Sequence[Part]) -> "View":
+        """Returns the rows of parts."""
+        return cls(np.array([part.columns for part in parts], np.int64), parts)
 
 
 class PooledSearch:
@@ -135,14 +148,15 @@ class PooledSearch:
             check: called between blocks.
         """
         parts = self.index.parts()
-        masks = [part.mask(allowed) for part in parts]
         n_left = len(self.index)
         if allowed is not None:
-            n_left = sum(int(np.count_nonzero(mask)) for mask in masks)
+            n_left = min(n_left, int(np.count_nonzero(allowed)))
         if exact or n_left <= _ALL or any(part.basis is None for part in parts):
-            scored = self._score_all(query, parts, masks, check)
+            places = np.sort(self.index.places(allowed))
+            scored = self._score(query, View.of(parts), places, check)
         else:
-            scored = self._score_best(query, parts, masks, limit, n_left, check)
+            view = View.of(parts)
+            scored = self.score_best(query, view, limit, allowed, check)
         kept = scored.scores > 0
         return Scored(scored.ids[kept], scored.scores[kept])
 
@@ -169,155 +183,149 @@ class PooledSearch:
         order = np.lexsort((rna_ids, -peaks[rna_ids]))[:limit]
         return [Strongest(int(i), float(peaks[i])) for i in rna_ids[order]]
 
-    def _score_all(
+    def score_best(
         self,
         query: WeightedCode,
-        parts: Sequence[Part],
-        masks: Sequence[Bool[np.ndarray, " room"]],
-        check: Check,
-    ) -> Scored:
-        def work(number: int) -> Scored:
-            check()
-            rows = np.flatnonzero(masks[number])
-            block = parts[number].block
-            return Scored(block.rna_ids[rows], self._score(query, block, rows))
-
-        do: Callable[..., Iterator[Scored]]
-        do = map if self._pool is None else self._pool.map
-        found = [*do(work, range(len(parts)))]
-        return _joined(found)
-
-    def _score_best(
-        self,
-        query: WeightedCode,
-        parts: Sequence[Part],
-        masks: Sequence[Bool[np.ndarray, " room"]],
+        view: View,
         limit: int,
-        n_left: int,
-        check: Check,
+        allowed: Bool[np.ndarray, " id"] | None = None,
+        check: Check = go_on,
     ) -> Scored:
         """Compares candidates, likeliest first, until no better one turns up.
 
         That is when the likeliest quarter of them holds all of the best of all.
+
+        Args:
+            query: from `weigh`.
+            view: of rows that all have sketches.
+            limit: hits that are wanted.
+            allowed: by id, whether to look at an RNA; None for all.
+            check: called now and then.
         """
-        n = max(_FIRST_CANDIDATES, _CANDIDATES_PER_HIT * limit)
-        done = [_NOTHING]
-        n_done = 0
+        places, likely = self._likely(query, view, limit, allowed, check)
+        order = np.argsort(-likely)
+        done, n_done = [_NOTHING], 0
+        n = max(_FIRST_COMPARED, _PER_HIT * limit)
         while True:
-            found = self._candidates(query, parts, masks, n, check)
-            order = np.argsort(-found.estimates)
             early = max(n_done, n // 4)
-            done.append(self._compare(query, parts, found, order[n_done:early]))
-            floor = _worst_of_best(done, limit)
-            late = self._compare(query, parts, found, order[early:])
+            done.append(self._score(query, view, places[order[n_done:early]], check))
+            floor = _worst_of_best(_joined(done).scores, limit)
+            late = self._score(query, view, places[order[early:n]], check)
             done.append(late)
-            if n >= n_left or late.scores.max(initial=-np.inf) <= floor:
+            if n >= len(order) or late.scores.max(initial=-np.inf) <= floor:
                 return _joined(done)
             n_done, n = n, n * _MORE
 
-    def _candidates(
+    def _likely(
         self,
         query: WeightedCode,
-        parts: Sequence[Part],
-        masks: Sequence[Bool[np.ndarray, " room"]],
-        n: int,
+        view: View,
+        limit: int,
+        allowed: Bool[np.ndarray, " id"] | None,
         check: Check,
-    ) -> Candidates:
-        """Returns the `n` rows that are probably the nearest."""
-        asked: dict[int, Question] = {}
-        for part in parts:
-            assert part.basis is not None  # the caller has looked
-            if id(part.basis) not in asked:
-                asked[id(part.basis)] = part.basis.ask(query)
+    ) -> tuple[Int64[np.ndarray, " place"], Float32[np.ndarray, " place"]]:
+        """Returns places of RNAs, and how alike they are by the features they have.
 
-        def work(numbers: range) -> Candidates:
-            best = Candidates(
-                np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
-            )
-            floor = -np.inf
-            for number in numbers:
-                check()
-                part = parts[number]
-                question = asked[id(part.basis)]
-                fresh = look(part.block, question, masks[number], floor, number)
-                both = zip(best, fresh, strict=True)
-                best = Candidates(*map(np.concatenate, both)).best(n)
-                if len(best.rows) == n:
-                    floor = float(best.estimates.min())
-            return best
+        The nearest by signs, so many of them that the nearest quarter holds those that
+        have most in common with the query; of the first few, far more than the others.
+        """
+        bits = bits_of(query, len(self._idf))
+        asked = _ask(query, view)
+        n = first = max(_FIRST_SIFTED, _PER_HIT * limit)
+        while True:
+            check()
+            found = self._sift(view, asked, allowed, n)
+            likely = np.empty(len(found.places), np.float32)
+            match_places(bits, view.blocks, found.places, ROWS, likely)
+            if len(likely) < n:
+                break
+            near = np.partition(found.distances, n // 4)[n // 4]
+            late = likely[found.distances > near]
+            floor = _worst_of_best(likely, limit)
+            is_sure = n > first or _stands_out(floor, late)
+            if is_sure and float(late.max()) < floor:
+                break
+            n *= _MORE
+        return found.places, likely
 
-        shares = [range(i, len(parts), self._n_threads) for i in range(self._n_threads)]
-        do: Callable[..., Iterator[Candidates]]
-        do = map if self._pool is None else self._pool.map
-        found = zip(*do(work, shares), strict=True)
-        return Candidates(*map(np.concatenate, found)).best(n)
-
-    def _compare(
+    def _sift(
         self,
-        query: WeightedCode,
-        parts: Sequence[Part],
-        found: Candidates,
-        chosen: Int64[np.ndarray, " chosen"],
-    ) -> Scored:
-        """Returns the exact scores of chosen candidates."""
-        chosen = chosen[np.lexsort((found.rows[chosen], found.blocks[chosen]))]
-        numbers, rows = found.blocks[chosen], found.rows[chosen]
-        out = []
-        for number in np.unique(numbers).tolist():
-            own = rows[slice(*np.searchsorted(numbers, (number, number + 1)))]
-            block = parts[number].block
-            out.append(Scored(block.rna_ids[own], self._score(query, block, own)))
-        return _joined(out)
+        view: View,
+        asked: UInt64[np.ndarray, "block 7"],
+        allowed: Bool[np.ndarray, " id"] | None,
+        n: int,
+    ) -> Candidates:
+        """Returns the `n` nearest by signs, or some more."""
+        known = np.empty(0, bool) if allowed is None else allowed
+
+        def work(first: int) -> Candidates:
+            chosen = np.arange(first, len(view.blocks), self._n_threads)
+            return Candidates(*sift(view.blocks, chosen, ROWS, asked, known, n))
+
+        if self._pool is None:
+            return work(0)
+        found = zip(*self._pool.map(work, range(self._n_threads)), strict=True)
+        every = Candidates(*map(np.concatenate, found))
+        if len(every.places) <= n:
+            return every
+        kept = every.distances <= np.partition(every.distances, n - 1)[n - 1]
+        return Candidates(every.places[kept], every.distances[kept])
 
     def _score(
-        self, query: WeightedCode, block: PooledBlock, rows: Int64[np.ndarray, " row"]
-    ) -> Float64[np.ndarray, " row"]:
+        self,
+        query: WeightedCode,
+        view: View,
+        places: Int64[np.ndarray, " place"],
+        check: Check,
+    ) -> Scored:
+        """Returns the exact scores of chosen rows."""
         wide = np.zeros(len(self._idf), np.float32)
         wide[query.features] = query.weights
         is_jaccard = self._measure.likeness == "jaccard"
         own = float(query.weights.sum(dtype=np.float64)) if is_jaccard else 0.0
-        scores = np.zeros(len(rows))
-        if len(query.features):
-            score_rows(
+        scored = Scored(np.zeros(len(places), np.int64), np.zeros(len(places)))
+        if not len(query.features) or not len(places):
+            return scored
+        block = view.parts[0].block
+        like_features, like_values = block.features[:0], block.values[:0]
+
+        def work(start: int) -> None:
+            check()
+            part = slice(start, start + _AT_ONCE)
+            score_places(
                 wide,
                 own,
-                rows,
-                block.bounds,
-                block.features,
-                block.values,
+                view.blocks,
+                places[part],
+                ROWS,
+                like_features,
+                like_values,
                 self._weighing.table,
-                block.scales,
-                block.sums,
-                scores,
+                *(column[part] for column in scored),
             )
-        return scores
+
+        do: Callable[..., Iterator[None]]
+        do = map if self._pool is None else self._pool.map
+        for _ in do(work, range(0, len(places), _AT_ONCE)):
+            pass
+        return scored
 
 
-def look(
-    block: PooledBlock,
-    question: Question,
-    mask: Bool[np.ndarray, " room"],
-    floor: float,
-    number: int,
-) -> Candidates:
-    """Returns the rows of a block that are probably nearer than `floor`."""
-    rows = np.empty(len(block), np.int64)
-    estimates = np.empty(len(block), np.float32)
-    n = estimate(
-        block.signs,
-        block.n_ones,
-        block.factors,
-        block.offsets,
-        len(block),
-        question.planes,
-        question.constant,
-        question.step,
-        mask,
-        floor,
-        rows,
-        estimates,
-    )
-    return Candidates(np.full(n, number), rows[:n], estimates[:n])
+def _ask(query: WeightedCode, view: View) -> UInt64[np.ndarray, "block 7"]:
+    """Returns the query as it is compared with the sketches of each block."""
+    asked: dict[int, UInt64[np.ndarray, " 7"]] = {}
+    for part in view.parts:
+        assert part.basis is not None  # the caller has looked
+        if id(part.basis) not in asked:
+            asked[id(part.basis)] = part.basis.ask(query)
+    return np.array([asked[id(part.basis)] for part in view.parts], np.uint64)
+
+
+def _stands_out(floor: float, others: Float32[np.ndarray, " other"]) -> bool:
+    """Returns whether a value is far from what others are spread over."""
+    mean = float(others.sum()) / len(others)
+    variance = max(float(others @ others) / len(others) - mean**2, 0.0)
+    return floor > mean + _STRANGE * math.sqrt(variance)
 
 
 def _joined(found: Sequence[Scored]) -> Scored:
@@ -325,9 +333,8 @@ def _joined(found: Sequence[Scored]) -> Scored:
     return Scored(np.concatenate(ids), np.concatenate(scores))
 
 
-def _worst_of_best(found: Sequence[Scored], limit: int) -> float:
+def _worst_of_best(scores: np.ndarray, limit: int) -> float:
     """Returns the score that a hit must beat to be among the best `limit`."""
-    scores = _joined(found).scores
     if len(scores) < limit:
         return -np.inf
     return float(np.partition(scores, -limit)[-limit])

@@ -1,32 +1,36 @@
 """Blocks of the index of pooled codes: rows of numbers, and a sketch of each.
 
 A row has the features of an RNA with their values and peaks; the exact likeness comes
-from there. Its sketch, some 70 bytes, is what a search reads of every RNA. A block
-holds the basis of its sketches, so that each stands for itself. Knows nothing of disks,
-of queries, or of which RNAs are still there.
+from there. Its sketch, 16 bytes, is what a search reads of every RNA, and its bits are
+what a search reads of those that are left. A block holds the basis of its sketches, so
+that each stands for itself. Knows nothing of disks, of queries, or of which RNAs are
+still there.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float16, Float32, Int64, UInt16, UInt64
+from jaxtyping import Float16, Float32, Int64, UInt64
 
 from ribolex.dictionary import Damping
 from ribolex.server.index.forward import WeightedCode
 from ribolex.server.index.measure import SearchMeasure
-from ribolex.server.index.pooled_kernels import measure_rows, pack_signs, project_rows
+from ribolex.server.index.pooled_kernels import measure_rows, sign_rows
 from ribolex.server.index.records import PooledCode
 from ribolex.server.index.sketch import N_SIGNS, N_WORDS, Basis
 
 ROWS = 1 << 15
 """Of a block at most."""
 
-FORMAT = f"1 {N_SIGNS}"
+FORMAT = f"2 {N_SIGNS}"
 """What blocks are; those of another format are of no use."""
 
-_PROJECTED_AT_ONCE = 1024
+_MOST_WORDS = 64
+"""Of bits that tell features apart; if there are more features, they share bits."""
+
+_SIGNED_AT_ONCE = 64
 
 
 class Weighing(NamedTuple):
@@ -83,16 +87,13 @@ class PooledBlock:
     """What makes the length of the weights 1."""
     sums: Float32[np.ndarray, " row"]
     """Of the weights then."""
+    bits: UInt64[np.ndarray, "row word"]
+    """Which features the row has; and which of them weigh more than its mean."""
     signs: UInt64[np.ndarray, "word room"]
     """Room may be more than rows."""
-    n_ones: UInt16[np.ndarray, " room"]
-    factors: Float32[np.ndarray, " room"]
-    """How much a product with the signs tells of the likeness."""
-    offsets: Float32[np.ndarray, " room"]
-    """What all queries have in common with the row."""
     directions: Float16[np.ndarray, "n_features n_signs"]
     """Those of the basis; no rows of it if there are no sketches."""
-    mean: Float32[np.ndarray, " n_features"]
+    shift: Float32[np.ndarray, "word 64"]
 
     def __len__(self) -> int:
         return len(self.rna_ids)
@@ -105,8 +106,7 @@ class PooledBlock:
     @property
     def sketch_bytes(self) -> int:
         """What a search reads of every row."""
-        per_row = N_WORDS * 8 + 2 + 4 + 4
-        return per_row * len(self)
+        return N_WORDS * 8 * len(self)
 
     @property
     def code_bytes(self) -> int:
@@ -145,14 +145,18 @@ class OpenBlock:
         self._bounds = np.zeros(ROWS + 1, np.int64)
         self._ids, self._changes = np.empty((2, ROWS), np.int64)
         self._scales, self._sums = np.empty((2, ROWS), np.float32)
+        self._bits = np.empty((ROWS, 2 * n_words(n_features)), np.uint64)
         self._signs = np.zeros((N_WORDS, ROWS), np.uint64)
-        self._n_ones = np.zeros(ROWS, np.uint16)
-        self._factors, self._offsets = np.zeros((2, ROWS), np.float32)
         self.basis: Basis | None = None
         self._view: PooledBlock | None = None
 
     def __len__(self) -> int:
         return self._n
+
+    def clear(self) -> None:
+        """Forgets all rows, and the basis; room for as many is kept."""
+        self._n, self._end = 0, 0
+        self.basis, self._view = None, None
 
     def rows_of(self, codes: Sequence[PooledCode]) -> Rows:
         """Returns pooled codes as rows."""
@@ -160,20 +164,17 @@ class OpenBlock:
         bounds = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         if not len(codes):
             return Rows(bounds, *self._entries)
-        features, values, peaks = (
-            np.concatenate([getattr(code, name) for code in codes])
-            for name in ("features", "values", "peaks")
-        )
+        kind, held, real = (array.dtype for array in self._entries)
+        features = _joined([code.features for code in codes], kind)
+        values = _joined([code.values for code in codes], real)
+        peaks = _joined([code.peaks for code in codes], real)
         if len(self._weighing.table):
             # Longer RNAs than any known could have more.
-            values = np.minimum(values, len(self._weighing.table) - 1)
+            values = np.minimum(values, len(self._weighing.table) - 1, out=values)
         else:
             values = _damped(values, self._weighing.damping)
-            values = values * self._weighing.gains[features]
-        kinds = (array.dtype for array in self._entries)
-        columns = (features, values, peaks)
-        arrays = (x.astype(kind) for x, kind in zip(columns, kinds, strict=True))
-        return Rows(bounds, *arrays)
+            values *= self._weighing.gains[features]
+        return Rows(bounds, features, values.astype(held, copy=False), peaks)
 
     def append(
         self,
@@ -194,10 +195,12 @@ class OpenBlock:
         self._ids[new], self._changes[new] = rna_ids, changes
         measure_rows(
             self._bounds[self._n : self._n + n + 1],
+            self._entries[0],
             self._entries[1],
             self._weighing.table,
             self._scales[new],
             self._sums[new],
+            self._bits[new],
         )
         self._n, self._end, self._view = self._n + n, end, None
         if self.basis is not None:
@@ -222,12 +225,10 @@ class OpenBlock:
                 self._entries[2][: self._end],
                 self._scales[:n],
                 self._sums[:n],
+                self._bits[:n],
                 self._signs[:],
-                self._n_ones[:],
-                self._factors[:],
-                self._offsets[:],
                 empty if basis is None else basis.stored[:],
-                np.zeros(0, np.float32) if basis is None else basis.mean[:],
+                np.empty((0, 64), np.float32) if basis is None else basis.shift[:],
             )
             for field in fields(PooledBlock):
                 # As those of mapped files are; compiled loops tell the two apart.
@@ -245,28 +246,41 @@ class OpenBlock:
     def _sketch(self, first: int, stop: int) -> None:
         basis = self.basis
         assert basis is not None  # callers have looked
-        for start in range(first, stop, _PROJECTED_AT_ONCE):
-            end = min(start + _PROJECTED_AT_ONCE, stop)
-            projected = np.empty((end - start, N_SIGNS), np.float32)
-            with_mean = np.empty(end - start, np.float32)
-            project_rows(
+        for start in range(first, stop, _SIGNED_AT_ONCE):
+            end = min(start + _SIGNED_AT_ONCE, stop)
+            sign_rows(
                 self._bounds[start : end + 1],
                 self._entries[0],
                 self._entries[1],
                 self._weighing.table,
                 self._scales[start:end],
                 basis.directions,
-                basis.mean,
-                projected,
-                with_mean,
+                basis.shift,
+                start,
+                self._signs,
             )
-            projected -= basis.shift
-            spreads = np.empty(end - start, np.float32)
-            pack_signs(projected, start, self._signs, self._n_ones, spreads)
-            apart = np.sqrt(np.maximum(1 - 2 * with_mean + basis.square, 0))
-            lengths = np.sqrt(np.einsum("rs,rs->r", projected, projected))
-            self._factors[start:end] = apart * lengths / np.maximum(spreads, 1e-30)
-            self._offsets[start:end] = with_mean
+
+
+def n_words(n_features: int) -> int:
+    """Returns how many words tell which features there are; a multiple of 8."""
+    return min(8 * -(-n_features // 512), _MOST_WORDS)
+
+
+def bits_of(code: WeightedCode, n_features: int) -> UInt64[np.ndarray, " word"]:
+    """Returns the bits of a code."""
+    bits: UInt64[np.ndarray, "1 word"]
+    bits = np.empty((1, 2 * n_words(n_features)), np.uint64)
+    one = np.empty(1, np.float32)
+    measure_rows(
+        np.array([0, len(code.features)]),
+        code.features,
+        code.weights,
+        np.empty(0, np.float32),
+        one,
+        one.copy(),
+        bits,
+    )
+    return bits.reshape(-1)
 
 
 def dense(
@@ -282,6 +296,10 @@ def dense(
     weights = weighing.table[rows.values] if len(weighing.table) else rows.values
     out[owners, rows.features] = weights * block.scales[chosen][owners]
     return out
+
+
+def _joined(arrays: Sequence[np.ndarray], kind: np.dtype[Any]) -> np.ndarray:
+    return np.concatenate(arrays, dtype=kind, casting="unsafe")
 
 
 def _damped(values: np.ndarray, damping: Damping) -> Float32[np.ndarray, " value"]:

@@ -5,7 +5,7 @@ nothing of names or queries.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
@@ -19,7 +19,7 @@ from ribolex.server.index.pooled_blocks import (
     Weighing,
     dense,
 )
-from ribolex.server.index.pooled_kernels import peaks_of
+from ribolex.server.index.pooled_kernels import Columns, peaks_of
 from ribolex.server.index.position_files import BlockFolder
 from ribolex.server.index.records import PooledCode
 from ribolex.server.index.sketch import Basis, fit_basis
@@ -27,7 +27,7 @@ from ribolex.server.index.sketch import Basis, fit_basis
 FIRST_FIT = 4096
 """RNAs from which the first basis is made; up to then there are no sketches."""
 
-_GROWTH = 4
+_GROWTH = 8
 """With so many times the RNAs of when a basis was made, the next block gets another."""
 _DEAD_PART = 0.25
 """Of all rows; with more of them dead, blocks are packed anew."""
@@ -43,22 +43,24 @@ class Part:
     is_alive: Bool[np.ndarray, " room"]
     basis: Basis | None
     """None if it has no sketches."""
+    columns: Columns = field(init=False)
+    """What compiled loops are told of it; good as long as it is kept."""
 
-    def mask(
-        self, allowed: Bool[np.ndarray, " id"] | None
-    ) -> Bool[np.ndarray, " room"]:
-        """Returns which rows are there and allowed; to be read only.
-
-        Args:
-            allowed: by id; ids past its end are not. None for all.
-        """
-        if allowed is None:
-            return self.is_alive
-        ids = self.block.rna_ids
-        known = np.minimum(ids, len(allowed) - 1)
-        mask = self.is_alive.copy()
-        mask[: len(ids)] &= allowed[known] & (known == ids)
-        return mask
+    def __post_init__(self) -> None:
+        block = self.block
+        arrays = (
+            block.rna_ids,
+            self.is_alive,
+            block.bounds,
+            block.features,
+            block.values,
+            block.scales,
+            block.sums,
+            block.bits,
+            block.signs,
+        )
+        where = (array.__array_interface__["data"][0] for array in arrays)
+        self.columns = Columns(len(block), block.signs.shape[1], *where)
 
 
 class PooledIndex:
@@ -165,6 +167,22 @@ class PooledIndex:
         last = Part(self._open.view(), self._open_alive, self._open.basis)
         return [*self._sealed, last]
 
+    def places(
+        self, allowed: Bool[np.ndarray, " id"] | None
+    ) -> Int64[np.ndarray, " place"]:
+        """Returns where those are that are there and allowed, in no order.
+
+        Row r of part p is at `ROWS * p + r`.
+
+        Args:
+            allowed: by id; ids past its end are not. None for all.
+        """
+        places = self._places
+        if allowed is not None:
+            places = places[np.flatnonzero(allowed[: len(places)])]
+        there: Int64[np.ndarray, " place"] = places[places != _GONE]
+        return there
+
     def code(self, rna_id: int) -> WeightedCode:
         """Returns the weighted code of an RNA that is there."""
         number, row = divmod(int(self._places[rna_id]), ROWS)
@@ -213,7 +231,10 @@ class PooledIndex:
         if self._folder is not None:
             block = self._folder.write(block)
         self._sealed.append(Part(block, self._open_alive, self._open.basis))
-        self._open = OpenBlock(self._n_features, self._weighing)
+        if block is self._open.view():
+            self._open = OpenBlock(self._n_features, self._weighing)
+        else:
+            self._open.clear()
         self._open_alive = np.zeros(ROWS, bool)
         if self._n_alive >= max(_GROWTH * self._basis_size, FIRST_FIT):
             self._fit()
@@ -237,10 +258,10 @@ class PooledIndex:
         """Takes a block that was on disk."""
         basis = None
         for part in self._sealed:
-            if part.basis is not None and np.array_equal(part.basis.mean, block.mean):
+            if part.basis is not None and np.array_equal(part.basis.shift, block.shift):
                 basis = part.basis
-        if basis is None and len(block.mean):
-            basis = Basis.of(block.directions, block.mean)
+        if basis is None and len(block.shift):
+            basis = Basis.of(block.directions, block.shift)
         self._sealed.append(Part(block, np.zeros(ROWS, bool), basis))
         self._basis = basis or self._basis
 

@@ -14,8 +14,9 @@ from ribolex.dictionary import AlignmentModel, Codes
 from ribolex.dictionary.alignment import N_CLUSTERS
 from ribolex.rna.extreme_value import ExtremeValue
 from ribolex.server.index.measure import SearchMeasure
-from ribolex.server.index.pooled import PooledSearch, look
+from ribolex.server.index.pooled import PooledSearch, View
 from ribolex.server.index.pooled_blocks import OpenBlock, Weighing
+from ribolex.server.index.pooled_index import Part
 from ribolex.server.index.records import PooledCode
 from ribolex.server.index.relatives import RelativesSearch, Sought
 from ribolex.server.index.sketch import fit_basis
@@ -68,11 +69,12 @@ def _compare() -> None:
         search.nearest(query, 1, exact=True)
         search.index.peaks(0, 1)
         (part,) = search.index.parts()
-    block = OpenBlock(_N, Weighing.of(measure, idf))
-    block.append(part.block.rna_ids, part.block.changes, part.block.rows)
-    basis = fit_basis(np.eye(_N, dtype=np.float32))
-    block.set_basis(basis)
-    look(block.view(), basis.ask(query), part.is_alive, -np.inf, 0)
+        block = OpenBlock(_N, Weighing.of(measure, idf))
+        block.append(part.block.rna_ids, part.block.changes, part.block.rows)
+        basis = fit_basis(np.eye(_N, dtype=np.float32))
+        block.set_basis(basis)
+        view = View.of([Part(block.view(), part.is_alive, basis)])
+        search.score_best(query, view, 1)
 
 
 def _frozen(codes: Codes) -> Codes:
