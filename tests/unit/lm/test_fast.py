@@ -1,5 +1,6 @@
 """The network for inference computes what the network of `model.py` computes."""
 
+import subprocess
 import sys
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -222,3 +223,31 @@ def test_a_gpu_gets_the_kernel_it_can_run(
     monkeypatch.setitem(sys.modules, "torch.nn.attention.varlen", module)
     chosen: Callable[..., Any] = choose_kernel(torch.device("cuda"), dtype)
     assert expected in chosen.__qualname__
+
+
+_MANY_SIZES = """
+import torch
+from pathlib import Path
+from ribolex.lm.linear import linear
+
+def anonymous_mib():
+    told = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return next(int(x.split()[1]) >> 10 for x in told if x.startswith("Anonymous"))
+
+torch.set_num_threads(1)
+product = linear(torch.randn(256, 256), 256)
+product(torch.randn(1, 256))
+before = anonymous_mib()
+for n_tokens in range(2, 400):
+    product(torch.randn(n_tokens, 256))
+print(anonymous_mib() - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_products_of_many_sizes_keep_little_memory() -> None:
+    # 45 MiB; 250 with as many products kept as oneDNN and torch would by themselves.
+    command = [sys.executable, "-c", _MANY_SIZES]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert int(told) < 120
