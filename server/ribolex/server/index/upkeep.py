@@ -118,12 +118,14 @@ def _open_relatives(
         n_threads=options.n_threads,
         sample=options.sample,
     )
-    ids, changes = records.changes()
-    missing = relatives.index.recall(ids, changes)
-    current = dict(zip(ids.tolist(), changes.tolist(), strict=True))
-    for rna_id, sequence, codes in records.nucleotide_codes(missing.tolist()):
-        relatives.put(rna_id, current[rna_id], sequence, codes)
-    _LOG.info("%d RNAs indexed, %d of them read anew", len(ids), len(missing))
+    there = records.changes()
+    missing = relatives.index.recall(*there)
+    lacking = records.nucleotide_codes(missing.tolist())
+    for change, (rna_id, sequence, codes) in zip(
+        there.of(missing).tolist(), lacking, strict=True
+    ):
+        relatives.put(rna_id, change, sequence, codes)
+    _LOG.info("%d RNAs indexed, %d of them read anew", len(there.ids), len(missing))
     return relatives
 
 
@@ -143,13 +145,12 @@ def _open_pooled(
         folder=BlockFolder(folder / POOLED, basis, PooledBlock),
         n_threads=options.n_threads,
     )
-    ids, changes = records.changes()
-    missing = search.index.recall(ids, changes)
-    current = dict(zip(ids.tolist(), changes.tolist(), strict=True))
+    there = records.changes()
+    missing = search.index.recall(*there)
+    changes = there.of(missing)
     for start in range(0, len(missing), _GROUP):
-        group = missing[start : start + _GROUP].tolist()
-        search.index.put(
-            group, [current[i] for i in group], records.pooled_codes(group)
-        )
-    _LOG.info("%d pooled codes, %d of them read anew", len(ids), len(missing))
+        part = slice(start, start + _GROUP)
+        group = missing[part].tolist()
+        search.index.put(group, changes[part].tolist(), records.pooled_codes(group))
+    _LOG.info("%d pooled codes, %d of them read anew", len(there.ids), len(missing))
     return search
