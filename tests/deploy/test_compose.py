@@ -191,6 +191,14 @@ def test_the_trainer_understands_its_file(name: str) -> None:
     assert str(config.workdir) == "/training"
 
 
+def test_the_milvus_of_the_example_is_within_reach() -> None:
+    told = re.findall(r"http://([a-z]+):19530", (ROOT / ".env.example").read_text())
+    (name,) = told
+    reached = set(services()[name]["networks"])
+    assert reached & set(services()["server"]["networks"])
+    assert ServerSettings(milvus=f"http://{name}:19530").milvus
+
+
 def test_envoy_sends_calls_to_servers_that_there_are() -> None:
     from ribolex.server.app import SERVICES
 

@@ -14,7 +14,7 @@ from tests.unit.server.crashing import rna_of
 from tests.unit.server.test_moving import PLAN, Known, dictionaries, follow
 
 from ribolex.dictionary import Dictionary
-from ribolex.errors import InvalidRequestError, NotReadyError
+from ribolex.errors import CorruptArtefactError, InvalidRequestError, NotReadyError
 from ribolex.server import reindex
 from ribolex.server.index import milvus as milvus_module
 from ribolex.server.index import tending
@@ -281,6 +281,12 @@ def test_another_folder_has_its_own(
         assert found_soon(there) == ["c"]
     with closing(Milvus(milvus.address, second)) as again:
         assert again.prefix == other.prefix != milvus.prefix
+    (second / ".milvus").write_text("../\n")
+    with (
+        closing(Milvus(milvus.address, second)) as damaged,
+        pytest.raises(CorruptArtefactError, match="expected 12 digits"),
+    ):
+        _ = damaged.prefix
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ addresses, errors and times; nothing of what is kept there.
 """
 
 import logging
+import re
 import secrets
 import threading
 import time
@@ -18,7 +19,7 @@ from urllib.parse import parse_qsl, urlsplit
 import grpc
 
 from ribolex.disk import write_whole
-from ribolex.errors import InvalidRequestError, NotReadyError
+from ribolex.errors import CorruptArtefactError, InvalidRequestError, NotReadyError
 
 _LOG = logging.getLogger(__name__)
 
@@ -203,11 +204,13 @@ def drop_collection(client: Any, name: str) -> None:
 def _identity(root: Path) -> str:
     path = root / _IDENTITY
     try:
-        return path.read_text(encoding="ascii").strip()
+        found = path.read_bytes().strip()
     except FileNotFoundError:
-        made = secrets.token_hex(6)
-        write_whole(path, f"{made}\n".encode())
-        return made
+        found = secrets.token_hex(6).encode()
+        write_whole(path, found + b"\n")
+    if not re.fullmatch(rb"[0-9a-f]{12}", found):
+        raise CorruptArtefactError(path, f"{found[:20]!r}, expected 12 digits")
+    return found.decode()
 
 
 def _errors() -> tuple[type[Exception], ...]:

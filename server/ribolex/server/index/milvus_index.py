@@ -6,6 +6,7 @@ it was away or is another one by now, is found by comparing ids and changes, and
 there. Knows the records of one collection; nothing of other collections.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
@@ -37,7 +38,7 @@ _FIRST_CANDIDATES = 256
 _CANDIDATES_PER_HIT = 4
 _MORE = 4
 """Times as many, if among these good ones still turned up late."""
-_GROUP = 512
+_GROUP = 128
 """RNAs that are read and put there together."""
 _COMPARED = 1024
 """RNAs that are compared exactly together."""
@@ -109,22 +110,21 @@ class MilvusIndex:
 
     def remove(self, ids: Iterable[int]) -> None:
         """Has the Milvus know of some ids what the records do: nothing, if removed."""
+        n_behind = len(self._behind)
         self._behind.update(ids)
         if len(self._behind) > _MOST_BEHIND:
             self._behind.clear()
             self._to_compare = 0
-        self._try(lambda: self._flush(lambda: False))
+        # A change waits for what is its own, not for all that was left before.
+        wait_s = _WAIT_S if n_behind > _GROUP else math.inf
+        self._try(lambda: self._flush(_after(wait_s)))
 
     def catch_up(self, within_s: float) -> bool:
         """Goes on to make the Milvus have what the records have; see `CodeIndex`."""
 
         def go() -> None:
             # Once it is open: that may take long where much has to be loaded.
-            end_s = time.monotonic() + within_s
-
-            def is_late() -> bool:
-                return time.monotonic() >= end_s
-
+            is_late = _after(within_s)
             while not self._is_in_step:
                 self._flush(is_late)
                 if is_late():
@@ -315,6 +315,12 @@ class MilvusIndex:
         with closing(PooledSearch(self._measure, self._idf)) as search:
             search.put(list(codes), 0, list(codes.values()))
             return search.nearest(query, len(codes), exact=True)
+
+
+def _after(wait_s: float) -> Callable[[], bool]:
+    """Returns what tells whether a time has passed since now."""
+    end_s = time.monotonic() + wait_s
+    return lambda: time.monotonic() >= end_s
 
 
 def _has(allowed: Bool[np.ndarray, " id"], rna_id: int) -> bool:

@@ -138,7 +138,7 @@ def _tags(known: dict[str, str]) -> list[int]:
 
 def _tag(key: str, value: str) -> int:
     digest = blake2b(value.encode(), digest_size=8, key=_digest(key)).digest()
-    return int.from_bytes(digest, signed=True)
+    return int.from_bytes(digest) >> 1  # a signed number of 64 bits, without a sign
 
 
 def _key(key: str) -> str:
