@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
-from ribolex.dictionary import AlignmentModel, Codes
+from ribolex.dictionary import AlignmentModel, Codes, alignment
 from ribolex.dictionary.alignment import LETTERS_OF_STATES, N_STATES
 from ribolex.errors import CorruptArtefactError, InvalidRequestError
 from ribolex.rna.extreme_value import ExtremeValue
@@ -56,6 +56,16 @@ def test_a_vector_is_the_sum_of_its_features_parts(rows: list[list[int]]) -> Non
         own = slice(given_codes.indptr[i], given_codes.indptr[i + 1])
         total = parts[own] @ found.embedding[given_codes.indices[own]]
         np.testing.assert_allclose(vectors[i], total, atol=1e-5)
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+def test_long_rnas_get_the_same_vectors(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, given_codes = model(), codes([[], [0, 2], [], [], [1], [], [2, 1], []])
+    expected = found.vectors(given_codes)
+    monkeypatch.setattr(alignment, "_SUMMED_AT_ONCE", at_once)
+    np.testing.assert_array_equal(found.vectors(given_codes), expected)
 
 
 @given(ROWS)

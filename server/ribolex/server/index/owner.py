@@ -14,8 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-import faiss
-
 from ribolex.dictionary import Dictionary
 from ribolex.errors import CollectionNotFoundError
 from ribolex.server.index.collection import Change, Collection
@@ -76,10 +74,7 @@ class Owner:
         self.loading = asyncio.Lock()
         self.is_loaded = self.is_gone = False
         self._on_commit = on_commit
-        # FAISS would wake a team of threads for every query, of which one can work.
-        self._thread = ThreadPoolExecutor(
-            1, f"ribolex-{self._name}", faiss.omp_set_num_threads, (1,)
-        )
+        self._thread = ThreadPoolExecutor(1, f"ribolex-{self._name}")
         self._collection: Collection | None = None
         self._waiting: deque[_Waiting] = deque()
         self._is_in_line = False
