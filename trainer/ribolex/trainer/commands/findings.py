@@ -193,7 +193,7 @@ def _print(tables: "Tables", out: Path) -> None:
         title = f"{name}: features that go with"
         table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
         table.add_column("", no_wrap=True)
-        for heading in ("tested", *_SHOWN, "selectivity"):
+        for heading in ("tested", *_SHOWN, "selective"):
             table.add_column(heading, justify="right", no_wrap=True)
         for row in tables.arms:
             if row.dictionary == name:
