@@ -174,7 +174,7 @@ class MilvusIndex:
         n = min(max(_FIRST_CANDIDATES, _CANDIDATES_PER_HIT * limit), MOST)
         best, seen = _NOTHING, set[int]()
         while True:
-            found = self._candidates(query, n, asked, check)
+            found = self._look(query, n, asked, check)
             ids = [i for i in found if allowed is None or _has(allowed, i)]
             first, rest = ids[: len(ids) // 4], ids[len(ids) // 4 :]
             best = _best(best, self._score(query, first, seen, check), limit)
@@ -185,6 +185,24 @@ class MilvusIndex:
             if is_all or late.scores.max(initial=-np.inf) <= floor:
                 return best
             n = min(n * _MORE, MOST)
+
+    def candidates(
+        self,
+        query: WeightedCode,
+        n: int,
+        allowed: Bool[np.ndarray, " id"] | None,
+        where: Sequence[Condition],
+        check: Check,
+    ) -> list[int]:
+        """Returns the ids of the `n` largest dot products, those first.
+
+        Raises:
+            NotReadyError: as `nearest`.
+        """
+        if len(query.features) == 0 or (allowed is not None and not allowed.any()):
+            return []
+        found = self._look(query, min(n, MOST), expressions(where, allowed), check)
+        return [i for i in found if allowed is None or _has(allowed, i)]
 
     def parts(self, query: WeightedCode, rna_id: int) -> Parts:
         """Returns what makes the score of a query and one RNA; they sum to it."""
@@ -254,7 +272,7 @@ class MilvusIndex:
             self._behind.update(i for i in ids if ours.get(i) != theirs.get(i))
             self._to_compare = start + MOST
 
-    def _candidates(
+    def _look(
         self, query: WeightedCode, n: int, asked: Sequence[str], check: Check
     ) -> list[int]:
         """Returns ids of the largest dot products, those first, `n` at most."""

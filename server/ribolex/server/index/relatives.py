@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -139,10 +140,24 @@ class RelativesSearch:
             sequence: one that `normalise` has accepted.
             codes: one row a nucleotide.
         """
-        letters = NucleotideArrays.of_sequences([sequence]).letters
-        vectors = self._model.vectors(codes)
-        states = self._model.states(letters, vectors)
-        self.index.put([Lettered(rna_id, change, states, vectors)])
+        self.put_all([rna_id], [change], [sequence], [codes])
+
+    def put_all(
+        self,
+        ids: Sequence[int],
+        changes: Sequence[int],
+        sequences: Sequence[str],
+        codes: Sequence[Codes],
+    ) -> None:
+        """Stores RNAs, one at least, as `put` does one; faster together."""
+        rnas = NucleotideArrays.of_sequences(sequences)
+        vectors = self._model.vectors(Codes.concatenate(codes))
+        states = self._model.states(rnas.letters, vectors)
+        parts = [slice(*pair) for pair in pairwise(rnas.offsets.tolist())]
+        self.index.put(
+            Lettered(rna_id, change, states[part], vectors[part])
+            for rna_id, change, part in zip(ids, changes, parts, strict=True)
+        )
 
     def remove(self, ids: Iterable[int]) -> None:
         """Forgets RNAs; ids that are not there are passed over."""

@@ -1,8 +1,8 @@
 """Search for relatives where no positions are indexed: candidates, then alignment.
 
-The nearest by pooled codes are the candidates; letters and codes of these are read from
-the records, and aligned as `relatives` does. Knows ids; nothing of where pooled codes
-are kept.
+What a Milvus tells to be nearest by pooled codes are the candidates; letters and codes
+of these are read from the records, and aligned as `relatives` does. Knows ids; nothing
+of how a Milvus is asked.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,9 +18,9 @@ from ribolex.dictionary import AlignmentModel, Codes
 from ribolex.rna.traceback import Alignment
 from ribolex.server.index.measure import SearchMeasure
 from ribolex.server.index.metadata import Condition
+from ribolex.server.index.milvus_index import MilvusIndex
 from ribolex.server.index.records import NucleotideCodes, Records
 from ribolex.server.index.relatives import Check, Relative, RelativesSearch, Sought
-from ribolex.server.index.seams import CodeIndex
 from ribolex.server.index.stored_codes import StoredCodes
 
 N_CANDIDATES = 1000
@@ -46,7 +46,7 @@ class StoredRelatives:
     def __init__(
         self,
         model: AlignmentModel,
-        codes: CodeIndex,
+        codes: MilvusIndex,
         measure: SearchMeasure,
         records: Records,
         n_threads: int = 1,
@@ -138,9 +138,7 @@ class StoredRelatives:
     ) -> list[int]:
         n = max(N_CANDIDATES, _CANDIDATES_A_HIT * limit)
         query = self._codes.weigh(self._measure.pool(sought.codes))
-        found = self._codes.nearest(query, n, allowed, where, check=check)
-        order = np.lexsort((found.ids, -found.scores))
-        return [int(i) for i in found.ids[order][:n]]
+        return self._codes.candidates(query, n, allowed, where, check)
 
     def _groups(self, ids: Iterable[int]) -> Iterator[list[NucleotideCodes]]:
         """Yields RNAs as stored, as many together as are aligned together."""
@@ -179,6 +177,6 @@ class StoredRelatives:
     def _index(self, group: Sequence[NucleotideCodes]) -> RelativesSearch:
         """Returns a search among some RNAs alone."""
         relatives = RelativesSearch(self._model)
-        for rna_id, sequence, codes in group:
-            relatives.put(rna_id, 0, sequence, codes)
+        ids, sequences, codes = zip(*group, strict=True)
+        relatives.put_all(ids, [0] * len(ids), sequences, codes)
         return relatives
