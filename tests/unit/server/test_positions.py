@@ -343,6 +343,13 @@ def test_windows_and_pieces_cover_all_and_overlap(n: int) -> None:
     assert count_pieces(np.array([n], np.int32)) == len(list(cut(n, 4096, 1024)))
 
 
+def pieces_in(index: PositionalIndex) -> list[tuple[int, int]]:
+    """RNA and start of every piece that a search sees."""
+    seen = index.snapshot()
+    pairs = np.stack([seen.pieces.rna_ids, seen.pieces.starts], axis=1)
+    return sorted(map(tuple, pairs[seen.alive()].tolist()))
+
+
 def restarted(folder: Path, rnas: list[Drawn], basis: str = "b") -> list[int]:
     """Opens the index anew; the ids it lacked, which are put."""
     index = make_index(folder, basis)
@@ -355,6 +362,7 @@ def restarted(folder: Path, rnas: list[Drawn], basis: str = "b") -> list[int]:
     put(fresh, *rnas)
     query = lettered(4, 90, 4)
     assert sorted(search(index, query)) == sorted(search(fresh, query))
+    assert pieces_in(index) == pieces_in(fresh)
     return missing
 
 
@@ -394,6 +402,19 @@ def test_an_rna_of_which_a_piece_is_lost_is_read_anew(
     assert len(holding) > 1
     (tmp_path / "p" / f"{holding[0]:08}.block").unlink()
     assert 20 in restarted(tmp_path / "p", saved)
+
+
+@pytest.mark.parametrize(("rna_id", "n"), [(3, 90), (60, 700)])
+def test_what_is_there_twice_or_in_part_is_found_once(
+    tmp_path: Path, saved: list[Drawn], rna_id: int, n: int
+) -> None:
+    """As after a kill while blocks are packed, or while a long RNA fills the last."""
+    rna = lettered(rna_id, n, rna_id)
+    folder = BlockFolder(tmp_path / "p", "b", Block)
+    assert len(list(folder.open())) > 2
+    folder.write(seal(next(pieces_of(rna.stored()))))
+    others = [one for one in saved if one.rna_id != rna_id]
+    assert rna_id in restarted(tmp_path / "p", [*others, rna])
 
 
 @pytest.mark.parametrize("where", [0, 9, 30, 5000, -1])

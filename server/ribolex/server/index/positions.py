@@ -130,17 +130,19 @@ class PositionalIndex:
         for known in (rna_ids, *(block.rna_ids for block in self._blocks)):
             self._make_room(int(known.max(initial=0)))
         self._changes[rna_ids] = changes
-        n_found = np.zeros(len(self._changes), np.int64)
-        n_wanted = np.ones(len(self._changes), np.int64)
+        n_found = self._count_found()
+        while (spoiled := self._spoiled(n_found)) and self._folder is not None:
+            self._blocks = tuple(b for b in self._blocks if b not in spoiled)
+            self._folder.drop(spoiled)
+            n_found = self._count_found()
         for block in self._blocks:
             alive = self._changes[block.rna_ids] == block.changes
-            ids = block.rna_ids[alive]
-            np.add.at(n_found, ids, 1)
-            n_wanted[ids] = count_pieces(block.totals[alive])
-            np.add.at(self._lengths, ids, np.diff(block.piece_slots)[alive])
+            lengths = np.diff(block.piece_slots)
+            np.add.at(self._lengths, block.rna_ids[alive], lengths[alive])
             self._n_dead += self._dead_slots(block)
-        missing = np.sort(rna_ids[(n_found != n_wanted)[rna_ids]])
-        self.remove(missing)
+        missing = np.sort(rna_ids[n_found[rna_ids] == 0])
+        self._changes[missing] = _GONE
+        self._pack_if_dead()
         return missing
 
     def put(self, rnas: Iterable[Lettered]) -> None:
@@ -219,6 +221,28 @@ class PositionalIndex:
                 self._append(piece)
         if self._folder is not None:
             self._folder.drop(sparse)
+
+    def _count_found(self) -> Int64[np.ndarray, " rna"]:
+        """Returns by id how many pieces in blocks are of RNAs as they are now."""
+        n_found = np.zeros(len(self._changes), np.int64)
+        for block in self._blocks:
+            alive = self._changes[block.rna_ids] == block.changes
+            np.add.at(n_found, block.rna_ids[alive], 1)
+        return n_found
+
+    def _spoiled(self, n_found: Int64[np.ndarray, " rna"]) -> list[Block]:
+        """Returns the blocks that hold an RNA in part, or one that is there twice.
+
+        A part is left by a file that is lost, a second copy by a kill while blocks are
+        packed. What is read anew would be found beside it.
+        """
+        spoiled = []
+        for block in self._blocks:
+            alive = self._changes[block.rna_ids] == block.changes
+            n_wanted = count_pieces(block.totals[alive])
+            if np.any(n_found[block.rna_ids[alive]] != n_wanted):
+                spoiled.append(block)
+        return spoiled
 
     def _dead_slots(self, block: Block) -> int:
         alive = self._changes[block.rna_ids] == block.changes
