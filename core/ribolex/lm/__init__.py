@@ -7,7 +7,7 @@ puts out).
 """
 
 from ribolex.lm.configuration import MAX_NUCLEOTIDES, PRESETS, LmConfig
-from ribolex.lm.inference import LanguageModel, Replacement, load_lm
+from ribolex.lm.inference import LanguageModel, Replacement, find_device, load_lm
 from ribolex.lm.model import Hook, RiNALMo
 from ribolex.lm.precision import Precision
 from ribolex.lm.threads import in_passing_thread, sensible_threads
@@ -22,6 +22,7 @@ __all__ = [
     "Precision",
     "Replacement",
     "RiNALMo",
+    "find_device",
     "in_passing_thread",
     "load_lm",
     "load_network",

@@ -97,7 +97,7 @@ class LanguageModel:
         device: str = "cpu",
         precision: Precision = "float32",
     ) -> None:
-        self._device = _device(device)
+        self._device = find_device(device)
         self.name = name
         self.digest = digest_network(network)
         self.dtype = choose_dtype(precision, self._device)
@@ -364,7 +364,12 @@ def _mask(
     return hidden
 
 
-def _device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
+    """Returns a device by its name: "cpu", "cuda" or "cuda:1".
+
+    Raises:
+        InvalidRequestError: it is no device, or not here.
+    """
     try:
         device = torch.device(name)
     except RuntimeError as error:

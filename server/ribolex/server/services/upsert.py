@@ -19,6 +19,7 @@ from ribolex.server.engine.plan import Lane
 from ribolex.server.engine.task import cost
 from ribolex.server.engine.ticket import Spent
 from ribolex.server.index.intake import Encoded, Storing, check_rna
+from ribolex.server.memory import give_back
 from ribolex.server.services.gate import Backend
 from ribolex.server.services.outcomes import count_answer
 from ribolex.server.services.streaming import in_order, until_drained
@@ -30,6 +31,9 @@ _MAX_PART = 131_072
 """Tokens of a batch, whose codes are in memory until it is stored: 16 MiB at
 k = 16. A longer RNA is a batch of its own."""
 _MAX_REJECTIONS = 1000
+_MANY = 256
+"""RNAs of a call that leaves enough freed memory behind to give it back: fewer than
+clients put into one."""
 
 
 class _Part(NamedTuple):
@@ -94,6 +98,8 @@ class Upsert:
             raise InvalidRequestError(
                 "collection", "the stream had no message, expected a name in the first"
             )
+        if self._response.n_inserted + self._response.n_updated >= _MANY:
+            await asyncio.to_thread(give_back)
         total_s = time.monotonic() - begun_s
         timing = convert.encode_timing(self._queue_s, self._batches, total_s)
         self._response.timing.CopyFrom(timing)

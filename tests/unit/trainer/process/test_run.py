@@ -9,9 +9,10 @@ from tests.unit.trainer.process.conftest import Crash, MakeWorld, World
 from ribolex.dictionary import load_dictionary
 from ribolex.errors import InvalidRequestError
 from ribolex.trainer.process import exit_code
-from ribolex.trainer.process.run import alone_in
+from ribolex.trainer.process.reporting import Reporter
+from ribolex.trainer.process.run import Trainer, alone_in
 from ribolex.trainer.process.status import read_status
-from ribolex.trainer.stopping import Stopped
+from ribolex.trainer.stopping import Stop, Stopped
 
 OWN = ("fit", "control", "evaluate", "annotate", "align")
 
@@ -33,6 +34,11 @@ def test_every_layer_is_published_and_done_once(world: World) -> None:
     assert exit_code(results) == 0
     status = read_status(world.fields["workdir"])
     assert [each.outcome for each in status.dictionaries] == ["one-l1@1", "one-l2@1"]
+
+
+def test_a_device_that_is_not_here_is_told_before_any_work(world: World) -> None:
+    with pytest.raises(InvalidRequestError, match="'cuda:99' is not here"):
+        Trainer(world.trainer().config, "cuda:99", Reporter([]), Stop())
 
 
 def test_a_change_redoes_what_depends_on_it(world: World) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from ribolex.errors import InvalidRequestError, RibolexError
-from ribolex.lm import LanguageModel, load_lm
+from ribolex.lm import LanguageModel, find_device, load_lm
 from ribolex.registry import Registry, open_registry
 from ribolex.trainer.data import DataPlan, TrainingData
 from ribolex.trainer.evaluation import EvaluationPlan
@@ -58,7 +58,11 @@ class Trainer:
             device: of this rank.
             reporter: is told everything; on the first rank.
             stop: asks for an early end.
+
+        Raises:
+            InvalidRequestError: the device is not here.
         """
+        find_device(device)
         self.config, self.reporter, self.stop = config, reporter, stop
         self.registry: Registry = open_registry(config.registry)
         self._device = device
