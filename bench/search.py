@@ -51,7 +51,7 @@ PEERS = {
     "faiss_flat": 100_000,
     "sindi": 100_000,
     "qdrant_edge": 100_000,
-    "seismic": 3_000,
+    "seismic": 20_000,
     "milvus_lite": 1_000,
 }
 """And the most RNAs that each is asked on, for its memory or the time it builds."""

@@ -150,7 +150,9 @@ class PooledIndex:
             if rna_id >= len(self._places) or self._places[rna_id] == _GONE:
                 continue
             number, row = divmod(int(self._places[rna_id]), ROWS)
-            self.parts()[number].is_alive[row] = False
+            is_sealed = number < len(self._sealed)
+            part = self._sealed[number].is_alive if is_sealed else self._open_alive
+            part[row] = False
             self._places[rna_id] = _GONE
             self._n_alive, self._n_dead = self._n_alive - 1, self._n_dead + 1
         self._pack_if_dead()

@@ -78,7 +78,8 @@ def measure_rows(
     weigh more than its mean. Features share bits if there are more of them.
     """
     half = bits.shape[1] // 2
-    one, low, shift = np.uint64(1), np.uint64(63), np.uint64(6)
+    low, shift = np.uint64(63), np.uint64(6)
+    most = np.uint64(64 * half)
     for row in range(len(bounds) - 1):
         square, total, n = 0.0, 0.0, 0.0
         for entry in range(bounds[row], bounds[row + 1]):
@@ -91,15 +92,23 @@ def measure_rows(
         scales[row], sums[row] = scale, total * scale
         mean, own = total / max(n, 1.0), bits[row]
         own[:] = 0
+        # Features rise: a word is put together before it is written.
+        last, some, more = np.int64(0), np.uint64(0), np.uint64(0)
         for entry in range(bounds[row], bounds[row + 1]):
             value = values[entry]
             weight = np.float64(table[int(value)] if len(table) else value)
-            place = np.uint64(features[entry]) % np.uint64(64 * half)
-            bit, word = one << (place & low), np.int64(place >> shift)
-            if weight > 0.0:
-                own[word] |= bit
-            if weight > mean:
-                own[half + word] |= bit
+            place = np.uint64(features[entry])
+            if place >= most:  # a remainder takes as long as all the rest
+                place %= most
+            word, bit = np.int64(place >> shift), place & low
+            if word != last:
+                own[last] |= some
+                own[half + last] |= more
+                last, some, more = word, np.uint64(0), np.uint64(0)
+            some |= np.uint64(weight > 0.0) << bit
+            more |= np.uint64(weight > mean) << bit
+        own[last] |= some
+        own[half + last] |= more
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=_LOOSE)
