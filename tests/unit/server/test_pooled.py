@@ -1,5 +1,8 @@
 """Pooled codes are found, whatever became of them since, as if all were compared."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -268,6 +271,37 @@ def test_those_with_the_nearest_signs_are_sifted(
     assert min(n_wanted, len(twin)) <= len(places) <= 2 * n_wanted
     left = [twin[place] for place in twin.keys() - {*places.tolist()}]
     assert max(distances, default=0) <= min(left, default=np.inf)
+
+
+def test_processors_without_wide_registers_count_the_same() -> None:
+    program = """
+import numpy as np
+from ribolex.server.index.pooled_kernels import Columns, match_places, sift
+random = np.random.default_rng(5)
+shapes = (2, 640), (600, 16), (1, 7)
+signs, bits, asked = (random.integers(0, 2**64, shape, np.uint64) for shape in shapes)
+asked[0, 6] = 40
+is_alive, ids = random.random(600) < 0.9, np.arange(600)
+arrays = ids, is_alive, bits, signs
+where = [array.__array_interface__["data"][0] for array in arrays]
+block = Columns(600, 640, where[0], where[1], 0, 0, 0, 0, 0, where[2], where[3])
+blocks, anybody = np.array([block]), np.empty(0, bool)
+found = sift(blocks, np.zeros(1, np.int64), 600, asked, anybody, 20)
+shared = np.empty(len(found[0]), np.float32)
+match_places(bits[3], blocks, found[0], 600, shared)
+print([array.tolist() for array in (*found, shared)])
+"""
+    answers = [
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env=os.environ | narrower,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for narrower in ({}, {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""})
+    ]
+    assert answers[0] == answers[1] != ""
 
 
 def test_bits_tell_what_codes_have_in_common() -> None:
