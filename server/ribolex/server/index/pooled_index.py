@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Float32, Int64, UInt64
 
 from ribolex.server.index.forward import WeightedCode
 from ribolex.server.index.pooled_blocks import (
@@ -22,7 +22,7 @@ from ribolex.server.index.pooled_blocks import (
 from ribolex.server.index.pooled_kernels import Columns, peaks_of
 from ribolex.server.index.position_files import BlockFolder
 from ribolex.server.index.records import PooledCode
-from ribolex.server.index.sketch import Basis, fit_basis
+from ribolex.server.index.sketch import N_WORDS, Basis, fit_basis
 
 FIRST_FIT = 4096
 """RNAs from which the first basis is made; up to then there are no sketches."""
@@ -31,6 +31,8 @@ _GROWTH = 8
 """With so many times the RNAs of when a basis was made, the next block gets another."""
 _DEAD_PART = 0.25
 """Of all rows; with more of them dead, blocks are packed anew."""
+_SHELF = 32
+"""Blocks whose signs are kept together: in large pages, which are read faster."""
 _GONE = -1
 _FIRST_ROOM = 1024
 
@@ -43,6 +45,8 @@ class Part:
     is_alive: Bool[np.ndarray, " room"]
     basis: Basis | None
     """None if it has no sketches."""
+    signs: UInt64[np.ndarray, "word room"]
+    """Those of the block, maybe in faster memory."""
     columns: Columns = field(init=False)
     """What compiled loops are told of it; good as long as it is kept."""
 
@@ -57,10 +61,10 @@ class Part:
             block.scales,
             block.sums,
             block.bits,
-            block.signs,
+            self.signs,
         )
         where = (array.__array_interface__["data"][0] for array in arrays)
-        self.columns = Columns(len(block), block.signs.shape[1], *where)
+        self.columns = Columns(len(block), self.signs.shape[1], *where)
 
 
 class PooledIndex:
@@ -91,6 +95,7 @@ class PooledIndex:
         self._places = np.full(_FIRST_ROOM, _GONE, np.int64)
         self._n_alive, self._n_dead = 0, 0
         self._sealed: list[Part] = []
+        self._n_shelved = 0
         for block in () if folder is None else folder.open():
             self._add(block)
 
@@ -166,7 +171,8 @@ class PooledIndex:
         """Returns what a search sees; good until the index changes."""
         if not len(self._open):
             return self._sealed
-        last = Part(self._open.view(), self._open_alive, self._open.basis)
+        block = self._open.view()
+        last = Part(block, self._open_alive, self._open.basis, block.signs)
         return [*self._sealed, last]
 
     def places(
@@ -232,7 +238,7 @@ class PooledIndex:
         block = self._open.view()
         if self._folder is not None:
             block = self._folder.write(block)
-        self._sealed.append(Part(block, self._open_alive, self._open.basis))
+        self._shelve(block, self._open_alive, self._open.basis)
         if block is self._open.view():
             self._open = OpenBlock(self._n_features, self._weighing)
         else:
@@ -242,6 +248,21 @@ class PooledIndex:
             self._fit()
         elif self._basis is not None:
             self._open.set_basis(self._basis)
+
+    def _shelve(
+        self,
+        block: PooledBlock,
+        is_alive: Bool[np.ndarray, " room"],
+        basis: Basis | None,
+    ) -> None:
+        """Takes a full block, and its signs to where those of others are."""
+        place = self._n_shelved % _SHELF
+        if not place:
+            self._shelf = np.empty((_SHELF, N_WORDS, ROWS), np.uint64)
+        signs = self._shelf[place]
+        signs[:, : block.signs.shape[1]] = block.signs
+        self._n_shelved += 1
+        self._sealed.append(Part(block, is_alive, basis, signs))
 
     def _fit(self) -> None:
         """Makes a basis from a sample of all RNAs, for the open block."""
@@ -264,7 +285,7 @@ class PooledIndex:
                 basis = part.basis
         if basis is None and len(block.shift):
             basis = Basis.of(block.directions, block.shift)
-        self._sealed.append(Part(block, np.zeros(ROWS, bool), basis))
+        self._shelve(block, np.zeros(ROWS, bool), basis)
         self._basis = basis or self._basis
 
     def _pack_if_dead(self) -> None:

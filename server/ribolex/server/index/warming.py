@@ -73,7 +73,7 @@ def _compare() -> None:
         block.append(part.block.rna_ids, part.block.changes, part.block.rows)
         basis = fit_basis(np.eye(_N, dtype=np.float32))
         block.set_basis(basis)
-        view = View.of([Part(block.view(), part.is_alive, basis)])
+        view = View.of([Part(block.view(), part.is_alive, basis, block.view().signs)])
         search.score_best(query, view, 1)
 
 
