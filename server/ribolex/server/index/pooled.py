@@ -204,16 +204,15 @@ class PooledSearch:
         """
         places, likely = self._likely(query, view, limit, allowed, check)
         order = np.argsort(-likely)
-        done, n_done = [_NOTHING], 0
+        done, n_done = _NOTHING, 0
         n = max(_FIRST_COMPARED, _PER_HIT * limit)
         while True:
+            more = self._score(query, view, places[order[n_done:n]], check)
+            done = Scored(*map(np.concatenate, zip(done, more, strict=True)))
             early = max(n_done, n // 4)
-            done.append(self._score(query, view, places[order[n_done:early]], check))
-            floor = _worst_of_best(_joined(done).scores, limit)
-            late = self._score(query, view, places[order[early:n]], check)
-            done.append(late)
-            if n >= len(order) or late.scores.max(initial=-np.inf) <= floor:
-                return _joined(done)
+            floor = _worst_of_best(done.scores[:early], limit)
+            if n >= len(order) or done.scores[early:].max(initial=-np.inf) <= floor:
+                return done
             n_done, n = n, n * _MORE
 
     def _likely(
@@ -326,11 +325,6 @@ def _stands_out(floor: float, others: Float32[np.ndarray, " other"]) -> bool:
     mean = float(others.sum()) / len(others)
     variance = max(float(others @ others) / len(others) - mean**2, 0.0)
     return floor > mean + _STRANGE * math.sqrt(variance)
-
-
-def _joined(found: Sequence[Scored]) -> Scored:
-    ids, scores = zip(_NOTHING, *found, strict=True)
-    return Scored(np.concatenate(ids), np.concatenate(scores))
 
 
 def _worst_of_best(scores: np.ndarray, limit: int) -> float:

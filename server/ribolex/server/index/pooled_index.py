@@ -27,7 +27,7 @@ from ribolex.server.index.sketch import N_WORDS, Basis, fit_basis
 FIRST_FIT = 4096
 """RNAs from which the first basis is made; up to then there are no sketches."""
 
-_GROWTH = 8
+_GROWTH = 16
 """With so many times the RNAs of when a basis was made, the next block gets another."""
 _DEAD_PART = 0.25
 """Of all rows; with more of them dead, blocks are packed anew."""
