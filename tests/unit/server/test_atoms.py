@@ -1,5 +1,8 @@
 """Near decoder directions: exact, in units of their layers, beside chance."""
 
+from typing import Any
+
+import faiss
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -73,3 +76,32 @@ def test_chance_knows_how_directions_lie() -> None:
         nearest = (drawn @ np.stack([one.direction(i) for i in range(300)]).T).max(1)
         assert told.median == pytest.approx(np.median(nearest), abs=0.03)
         assert told.high == pytest.approx(np.quantile(nearest, 0.95), abs=0.05)
+
+
+def test_a_card_is_asked_where_faiss_knows_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A card that compares as this CPU does, but only 2,048 at most, as FAISS's do."""
+    asked = []
+
+    class Card:
+        def __init__(self, _resources: object, number: int, index: Any) -> None:
+            assert number == 0
+            self._index = index
+
+        def search(self, rows: np.ndarray, k: int) -> Any:
+            assert k <= 2048
+            asked.append(k)
+            return self._index.search(rows, k)
+
+    decoder = random_rows(0, 3000)
+    plain = Atoms(decoder)
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
+    monkeypatch.setattr(faiss, "StandardGpuResources", object, raising=False)
+    monkeypatch.setattr(faiss, "index_cpu_to_gpu", Card, raising=False)
+    found = Atoms(decoder)
+    for limit in (1, 7, 2048, 2500):
+        direction = plain.direction(limit)
+        assert found.near(direction, limit) == plain.near(direction, limit)
+    assert found.chance(plain) == plain.chance(plain)
+    assert asked == [1, 7, 2048, 1]

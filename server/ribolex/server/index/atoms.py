@@ -9,15 +9,19 @@ says what directions without a meaning get. Knows directions and ids; nothing of
 feature means.
 """
 
+import threading
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import faiss
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 
 _N_DRAWN = 256
 """Random directions that chance is told from."""
+
+_MOST_ON_GPU = 2048
+"""Neighbours that FAISS finds on a GPU."""
 
 
 class Neighbour(NamedTuple):
@@ -58,6 +62,7 @@ class Atoms:
         self._directions = _unit(decoder / self._sigma)
         self._index = faiss.IndexFlatIP(width)
         self._index.add(self._directions)
+        self._on_gpu, self._turn = _on_gpu(self._index), threading.Lock()
 
     def direction(self, feature: int) -> Float32[np.ndarray, " d_model"]:
         """Returns a feature's direction, of length 1."""
@@ -90,7 +95,7 @@ class Atoms:
         limit = min(limit, self._index.ntotal)
         if limit == 0:
             return []
-        cosines, features = self._index.search(direction[None], limit)
+        cosines, features = self._search(direction[None], limit)
         order = np.lexsort((features[0], -cosines[0]))
         return [
             Neighbour(int(features[0, i]), float(np.clip(cosines[0, i], -1, 1)))
@@ -99,9 +104,19 @@ class Atoms:
 
     def chance(self, source: "Atoms") -> Chance:
         """Returns how near features are to what lies as directions of another do."""
-        cosines, _ = self._index.search(source._drawn, 1)
+        cosines, _ = self._search(source._drawn, 1)
         median, high = np.quantile(cosines[:, 0], [0.5, 0.95])
         return Chance(float(median), float(high))
+
+    def _search(
+        self, directions: Float32[np.ndarray, "query d_model"], limit: int
+    ) -> tuple[Float32[np.ndarray, "query hit"], Int64[np.ndarray, "query hit"]]:
+        if self._on_gpu is None or limit > _MOST_ON_GPU:
+            cosines, features = self._index.search(directions, limit)
+        else:
+            with self._turn:  # a GPU's index is for one thread at a time
+                cosines, features = self._on_gpu.search(directions, limit)
+        return cosines, features
 
     @cached_property
     def _drawn(self) -> Float32[np.ndarray, "draw d_model"]:
@@ -109,6 +124,13 @@ class Atoms:
         random = np.random.default_rng(0)
         parts = random.standard_normal((_N_DRAWN, len(self._directions)), np.float32)
         return _unit(parts @ self._directions)
+
+
+def _on_gpu(index: Any) -> Any:
+    """Returns a copy of an index on the first GPU; None without one or its build."""
+    if faiss.get_num_gpus() == 0:
+        return None
+    return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
 
 
 def _unit(
