@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pymilvus import MilvusClient
 from tests.milvus import MilvusLite, running_milvus
 from tests.unit.server.crashing import rna_of
 from tests.unit.server.test_moving import PLAN, Known, dictionaries, follow
@@ -36,7 +35,10 @@ pytestmark = pytest.mark.timeout(300)  # the first calls compile
 
 
 @pytest.fixture
-def client(milvus_lite: MilvusLite) -> Iterator[Any]:
+def client(milvus_lite: MilvusLite, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    monkeypatch.setenv("PYTHON_DOTENV_DISABLED", "1")
+    from pymilvus import MilvusClient
+
     with closing(MilvusClient(milvus_lite.url, dedicated=True)) as found:
         yield found
 

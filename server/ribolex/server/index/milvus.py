@@ -5,6 +5,7 @@ addresses, errors and times; nothing of what is kept there.
 """
 
 import logging
+import os
 import re
 import secrets
 import threading
@@ -215,6 +216,8 @@ def _identity(root: Path) -> str:
 
 def _errors() -> tuple[type[Exception], ...]:
     """Returns what pymilvus raises if a Milvus is away or refuses."""
+    # It would take a .env above its own folder, compose's maybe, for ours.
+    os.environ.setdefault("PYTHON_DOTENV_DISABLED", "1")
     from pymilvus.exceptions import MilvusException
 
     # A closed channel raises a ValueError, a token that cannot be read an OSError.
