@@ -26,6 +26,12 @@ def test_others_reach_it_only_encrypted_or_by_an_explicit_word(host: str) -> Non
         ServerSettings(**fields, **TLS)
 
 
+def test_what_is_no_address_of_a_milvus_is_refused() -> None:
+    assert ServerSettings(milvus="http://h:1?token_file=t").milvus
+    with pytest.raises(ValidationError, match="--milvus: expected http://HOST:PORT"):
+        ServerSettings(milvus="redis://h:1")
+
+
 @pytest.mark.parametrize("names", [["tls_cert"], ["tls_key"], ["tls_client_ca"]])
 def test_half_a_certificate_is_refused(names: list[str]) -> None:
     fields: dict[str, Any] = {name: Path("x") for name in names}
