@@ -110,6 +110,8 @@ class Milvus:
     def ask(self, job: Job[Result]) -> Result:
         """Returns what a job gives. Blocks, for TIMEOUT_S at most.
 
+        A job may be done twice: a connection ends, and another one will do.
+
         Raises:
             NotReadyError: it is away, or cannot do that now; says where and why.
         """
@@ -117,11 +119,9 @@ class Milvus:
         if not self._may_try(begun_s):
             raise NotReadyError(f"Milvus at {self.address.url} is away")
         try:
-            result = job(self._connected())
+            result = self._do(job, errors, begun_s)
         except errors as error:
-            code = getattr(error, "code", None)
-            is_answer = isinstance(code, int) and code in _ANSWERS
-            text = _text_of(error)
+            text, is_answer = _text_of(error), _is_answer(error)
             if is_answer or self.is_up:
                 _LOG.warning("Milvus at %s: %s", self.address.url, text)
             self.is_up = is_answer
@@ -132,6 +132,18 @@ class Milvus:
             _LOG.info("Milvus at %s answers again", self.address.url)
         self.is_up = True
         return result
+
+    def _do(
+        self, job: Job[Result], errors: tuple[type[Exception], ...], begun_s: float
+    ) -> Result:
+        try:
+            return job(self._connected())
+        except errors as error:
+            is_late = time.monotonic() > begun_s + _REST_S
+            if not self.is_up or is_late or _is_answer(error):
+                raise
+        self.close()
+        return job(self._connected())
 
     def tidy(self, kept: Callable[[], Iterable[str]]) -> None:
         """Drops what is this folder's and begins with none of what `kept` gives.
@@ -185,6 +197,12 @@ class Milvus:
         with self._lock:
             self._next_s = now_s + max(_REST_S, _PATIENCE * (now_s - begun_s))
         self.close()
+
+
+def _is_answer(error: Exception) -> bool:
+    """Returns whether a Milvus answered, though with an error."""
+    code = getattr(error, "code", None)
+    return isinstance(code, int) and code in _ANSWERS
 
 
 def _text_of(error: Exception) -> str:
