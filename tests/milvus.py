@@ -54,6 +54,7 @@ class MilvusLite:
     def close(self) -> None:
         """Ends it for good."""
         self.kill()
+        _lock_of(self._port).unlink()
         os.close(self._lock)
 
 
@@ -66,13 +67,16 @@ def _take_port() -> tuple[int, int]:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port: int = probe.getsockname()[1]
-        path = Path(tempfile.gettempdir()) / f"milvus-lite-{port}.lock"
-        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        lock = os.open(_lock_of(port), os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return port, lock
         except OSError:
             os.close(lock)
+
+
+def _lock_of(port: int) -> Path:
+    return Path(tempfile.gettempdir()) / f"milvus-lite-{port}.lock"
 
 
 @contextmanager
