@@ -44,7 +44,7 @@ class Tending:
         """
         self._milvus, self._owners, self._moves = milvus, owners, moves
         self._task: asyncio.Task[None] | None = None
-        self._tidied: tuple[object, ...] = ()
+        self._tidied: frozenset[str] | None = None
         self._tidied_s = 0.0
         self.n_behind = 0
 
@@ -98,12 +98,12 @@ class Tending:
 
     async def _tidy(self) -> None:
         """Drops what is of no collection, now and then and after each change."""
-        owners, moves = self._owners, self._moves
-        state = *owners.items(), *moves.kept.items(), *moves.moves
+        # What the disk says: a change is told elsewhere before it is there.
+        stems = await asyncio.to_thread(lambda: frozenset(self._stems()))
         is_late = time.monotonic() > self._tidied_s + _TIDY_S
-        if state != self._tidied or is_late:
+        if stems != self._tidied or is_late:
             await asyncio.to_thread(self._milvus.tidy, self._stems)
-            self._tidied, self._tidied_s = state, time.monotonic()
+            self._tidied, self._tidied_s = stems, time.monotonic()
 
     def _stems(self) -> Iterator[str]:
         """Yields what the names of all begin with that some folder needs."""
