@@ -417,6 +417,14 @@ def test_what_is_there_twice_or_in_part_is_found_once(
     assert rna_id in restarted(tmp_path / "p", [*others, rna])
 
 
+def test_a_folder_keeps_blocks_that_nobody_else_holds(tmp_path: Path) -> None:
+    folder = BlockFolder(tmp_path / "p", "b", Block)
+    for i in range(30):
+        folder.write(seal(next(pieces_of(lettered(i, 20, i).stored()))))
+    opened = BlockFolder(tmp_path / "p", "b", Block).open()
+    assert [block.rna_ids.tolist() for block in opened] == [[i] for i in range(30)]
+
+
 @pytest.mark.parametrize("where", [0, 9, 30, 5000, -1])
 def test_a_damaged_file_is_not_trusted(
     tmp_path: Path, saved: list[Drawn], where: int

@@ -47,7 +47,8 @@ class BlockFolder(Generic[Block]):
         self._folder = folder
         self._basis, self._kind = basis, kind
         self._fields = [field.name for field in fields(kind)]  # type: ignore[arg-type]
-        self._names: dict[int, str] = {}
+        self._held: dict[int, tuple[Block, str]] = {}
+        """Blocks and their files by identity, which is theirs while they are held."""
         self._next = 0
         folder.mkdir(exist_ok=True)
 
@@ -58,9 +59,9 @@ class BlockFolder(Generic[Block]):
         for name in listed:
             block = self._read(self._folder / name)
             if block is not None:
-                self._names[id(block)] = name
+                self._held[id(block)] = block, name
                 yield block
-        kept = {*self._names.values(), _MANIFEST}
+        kept = {*self._names(), _MANIFEST}
         for path in self._folder.iterdir():
             if path.name not in kept:
                 path.unlink()
@@ -76,20 +77,23 @@ class BlockFolder(Generic[Block]):
             arrays = {name: getattr(block, name) for name in self._fields}
             _write(path, arrays, self._basis)
             mapped = self._map(path, is_own=True)
-            self._names[id(mapped)] = path.name
-            self._write_manifest()
+            self._write_manifest(path.name)
         except OSError as error:
             _LOG.warning("%s cannot be written: %s", path, error)
             return block
+        self._held[id(mapped)] = mapped, path.name
         return mapped
 
     def drop(self, blocks: Iterable[Block]) -> None:
         """Removes blocks from the disk; their memory stays while it is in use."""
-        names = [self._names.pop(id(block), None) for block in blocks]
+        dropped = [self._held.pop(id(block), None) for block in blocks]
         self._write_manifest()
-        for name in names:
-            if name is not None:
-                (self._folder / name).unlink(missing_ok=True)
+        for held in dropped:
+            if held is not None:
+                (self._folder / held[1]).unlink(missing_ok=True)
+
+    def _names(self) -> list[str]:
+        return [name for _, name in self._held.values()]
 
     def _read_manifest(self) -> list[str]:
         try:
@@ -104,8 +108,8 @@ class BlockFolder(Generic[Block]):
             _LOG.warning("%s is damaged: %s", self._folder / _MANIFEST, error)
             return []
 
-    def _write_manifest(self) -> None:
-        names = sorted(self._names.values())
+    def _write_manifest(self, *more: str) -> None:
+        names = sorted([*self._names(), *more])
         write_whole(
             self._folder / _MANIFEST, json.dumps({"blocks": names}).encode() + b"\n"
         )
