@@ -1,14 +1,12 @@
 """Local alignment: the lanes agree with the textbook, and lengths are evened out."""
 
 import math
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.processors import told_by_wide_and_narrow
 
 from ribolex.errors import InvalidRequestError
 from ribolex.rna.local_alignment import (
@@ -220,17 +218,8 @@ arrays = NucleotideArrays.of_sequences(texts, vectors)
 found = align_locally(arrays.take(np.array([0])), arrays, LETTERS)
 print([array.tolist() for array in found])
 """
-    answers = [
-        subprocess.run(
-            [sys.executable, "-c", program],
-            env=os.environ | narrower,
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
-        for narrower in ({}, {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""})
-    ]
-    assert answers[0] == answers[1] != ""
+    wide, narrow = told_by_wide_and_narrow(program)
+    assert wide == narrow != ""
 
 
 def test_hostile_numbers_are_refused() -> None:

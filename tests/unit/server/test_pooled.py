@@ -1,8 +1,5 @@
 """Pooled codes are found, whatever became of them since, as if all were compared."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -11,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.processors import told_by_wide_and_narrow
 
 from ribolex.server.index import pooled as pooled_module
 from ribolex.server.index import pooled_blocks, pooled_index
@@ -291,17 +289,8 @@ shared = np.empty(len(found[0]), np.float32)
 match_places(bits[3], blocks, found[0], 600, shared)
 print([array.tolist() for array in (*found, shared)])
 """
-    answers = [
-        subprocess.run(
-            [sys.executable, "-c", program],
-            env=os.environ | narrower,
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
-        for narrower in ({}, {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""})
-    ]
-    assert answers[0] == answers[1] != ""
+    wide, narrow = told_by_wide_and_narrow(program)
+    assert wide == narrow != ""
 
 
 def test_bits_tell_what_codes_have_in_common() -> None:

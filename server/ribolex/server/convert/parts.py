@@ -8,6 +8,8 @@ from typing import TypeVar
 
 from google.protobuf.message import Message
 
+from ribolex.server.portions import portions
+
 PART_BYTES = 3 << 18
 """Of results in a message: with what is around them below the smallest limit, 1 MiB."""
 
@@ -20,13 +22,6 @@ def in_parts(results: Iterable[Result]) -> Iterator[list[Result]]:
     They are drawn as the lists are taken. One that is larger makes a list of its own;
     of none there is one list, empty.
     """
-    part: list[Result] = []
-    size = 0
-    for result in results:
-        n_bytes = result.ByteSize()
-        if part and size + n_bytes > PART_BYTES:
-            yield part
-            part, size = [], 0
-        part.append(result)
-        size += n_bytes
-    yield part
+    parts = portions(results, lambda result: result.ByteSize(), PART_BYTES)
+    yield next(parts, [])
+    yield from parts

@@ -175,7 +175,7 @@ class MilvusIndex:
         best, seen = _NOTHING, set[int]()
         while True:
             found = self._look(query, n, asked, check)
-            ids = [i for i in found if allowed is None or _has(allowed, i)]
+            ids = [i for i in found if _has(allowed, i)]
             first, rest = ids[: len(ids) // 4], ids[len(ids) // 4 :]
             best = _best(best, self._score(query, first, seen, check), limit)
             floor = best.scores.min() if len(best.scores) >= limit else -np.inf
@@ -202,7 +202,7 @@ class MilvusIndex:
         if len(query.features) == 0 or (allowed is not None and not allowed.any()):
             return []
         found = self._look(query, min(n, MOST), expressions(where, allowed), check)
-        return [i for i in found if allowed is None or _has(allowed, i)]
+        return [i for i in found if _has(allowed, i)]
 
     def parts(self, query: WeightedCode, rna_id: int) -> Parts:
         """Returns what makes the score of a query and one RNA; they sum to it."""
@@ -306,11 +306,7 @@ class MilvusIndex:
         best = _NOTHING
         for group in self._stored.scan():
             check()
-            left = {
-                i: code
-                for i, code in group.items()
-                if allowed is None or _has(allowed, i)
-            }
+            left = {i: code for i, code in group.items() if _has(allowed, i)}
             best = _best(best, self._exactly(query, left), limit)
         return best
 
@@ -341,8 +337,8 @@ def _after(wait_s: float) -> Callable[[], bool]:
     return lambda: time.monotonic() >= end_s
 
 
-def _has(allowed: Bool[np.ndarray, " id"], rna_id: int) -> bool:
-    return rna_id < len(allowed) and bool(allowed[rna_id])
+def _has(allowed: Bool[np.ndarray, " id"] | None, rna_id: int) -> bool:
+    return allowed is None or (rna_id < len(allowed) and bool(allowed[rna_id]))
 
 
 def _joined(one: Scored, other: Scored) -> Scored:

@@ -6,7 +6,7 @@ The one place that knows what pymilvus is told. Reads see every write before the
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from ribolex.server.index.milvus_rows import (
     fields_of,
     size_of,
 )
+from ribolex.server.portions import portions
 
 _LOG = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ MOST = 16_384
 """Rows that a Milvus gives at once."""
 
 _MESSAGE_BYTES = 4 << 20
-"""Of rows that go there together."""
+"""Of rows that go there together; one alone may be larger."""
 _LOADING_S = 1.0
 """That is waited at once until it is loaded; of many RNAs that takes minutes."""
 _INDEXES = (
@@ -72,7 +73,7 @@ class MilvusTable:
 
     def put(self, rows: Iterable[Row]) -> None:
         """Stores rows in place of what their ids had."""
-        for part in _parts(rows):
+        for part in portions(rows, size_of, _MESSAGE_BYTES):
             self._milvus.ask(partial(self._upsert, part))
 
     def remove(self, ids: Sequence[int]) -> None:
@@ -197,18 +198,3 @@ def _take_alias(client: Any, collection: str, alias: str) -> None:
         client.alter_alias(collection, alias, timeout=TIMEOUT_S)
     except MilvusException:
         client.create_alias(collection, alias, timeout=TIMEOUT_S)
-
-
-def _parts(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    """Yields rows in messages of bounded size; one alone may be larger."""
-    part: list[Row] = []
-    n_bytes = 0
-    for row in rows:
-        size = size_of(row)
-        if part and n_bytes + size > _MESSAGE_BYTES:
-            yield part
-            part, n_bytes = [], 0
-        part.append(row)
-        n_bytes += size
-    if part:
-        yield part

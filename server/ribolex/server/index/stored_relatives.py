@@ -22,6 +22,7 @@ from ribolex.server.index.milvus_index import MilvusIndex
 from ribolex.server.index.records import NucleotideCodes, Records
 from ribolex.server.index.relatives import Check, Relative, RelativesSearch, Sought
 from ribolex.server.index.stored_codes import StoredCodes
+from ribolex.server.portions import portions
 
 N_CANDIDATES = 1000
 """RNAs that a sensitive search aligns at least, the nearest by pooled codes."""
@@ -106,7 +107,8 @@ class StoredRelatives:
         ):
             n_rnas -= 1
         best: list[_Aligned] = []
-        for group in self._groups(i for i in ids if i != sought.excluded):
+        there = self._records.nucleotide_codes(i for i in ids if i != sought.excluded)
+        for group in portions(there, lambda one: len(one.sequence), _SLOTS):
             check()
             found = self._align(sought, group, n_rnas, check)
             best = sorted(best + [one for one in found if one.e_value <= max_e_value])
@@ -139,19 +141,6 @@ class StoredRelatives:
         n = max(N_CANDIDATES, _CANDIDATES_A_HIT * limit)
         query = self._codes.weigh(self._measure.pool(sought.codes))
         return self._codes.candidates(query, n, allowed, where, check)
-
-    def _groups(self, ids: Iterable[int]) -> Iterator[list[NucleotideCodes]]:
-        """Yields RNAs as stored, as many together as are aligned together."""
-        group: list[NucleotideCodes] = []
-        n_slots = 0
-        for one in self._records.nucleotide_codes(ids):
-            if group and n_slots + len(one.sequence) > _SLOTS:
-                yield group
-                group, n_slots = [], 0
-            group.append(one)
-            n_slots += len(one.sequence)
-        if group:
-            yield group
 
     def _align(
         self,

@@ -20,10 +20,11 @@ from ribolex.server.index.pooled_blocks import PooledBlock
 from ribolex.server.index.position_blocks import FORMAT, Block
 from ribolex.server.index.position_files import BlockFolder
 from ribolex.server.index.recall_sample import RecallSample
-from ribolex.server.index.records import Records
+from ribolex.server.index.records import Changes, Records
 from ribolex.server.index.relatives import RelativesSearch
 from ribolex.server.index.seams import Indexes
 from ribolex.server.index.stored_relatives import StoredRelatives
+from ribolex.server.portions import portions
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,6 +39,9 @@ _PATIENCE_S = 10.0
 
 _GROUP = 1024
 """Codes that are read together."""
+
+_SLOTS = 1 << 16
+"""Nucleotides that are read together, or one RNA if it is longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +79,10 @@ def open_indexes(
         return _open_milvus(
             folder, dictionary, measure, records, options, options.milvus
         )
+    there = records.changes()
     return Indexes(
-        _open_pooled(folder, dictionary, measure, records, options),
-        _open_relatives(folder, dictionary, records, options),
+        _open_pooled(folder, dictionary, measure, records, there, options),
+        _open_relatives(folder, dictionary, records, there, options),
     )
 
 
@@ -105,7 +110,11 @@ def _open_milvus(
 
 
 def _open_relatives(
-    folder: Path, dictionary: Dictionary, records: Records, options: RelativesOptions
+    folder: Path,
+    dictionary: Dictionary,
+    records: Records,
+    there: Changes,
+    options: RelativesOptions,
 ) -> RelativesSearch | None:
     """Returns the search among all RNAs; None if there is no alignment model."""
     if dictionary.alignment is None:
@@ -118,13 +127,12 @@ def _open_relatives(
         n_threads=options.n_threads,
         sample=options.sample,
     )
-    there = records.changes()
     missing = relatives.index.recall(*there)
     lacking = records.nucleotide_codes(missing.tolist())
-    for change, (rna_id, sequence, codes) in zip(
-        there.of(missing).tolist(), lacking, strict=True
-    ):
-        relatives.put(rna_id, change, sequence, codes)
+    changes = iter(there.of(missing).tolist())
+    for group in portions(lacking, lambda one: len(one.sequence), _SLOTS):
+        ids, sequences, codes = zip(*group, strict=True)
+        relatives.put_all(ids, [next(changes) for _ in ids], sequences, codes)
     _LOG.info("%d RNAs indexed, %d of them read anew", len(there.ids), len(missing))
     return relatives
 
@@ -134,6 +142,7 @@ def _open_pooled(
     dictionary: Dictionary,
     measure: SearchMeasure,
     records: Records,
+    there: Changes,
     options: RelativesOptions,
 ) -> PooledSearch:
     """Returns the search by pooled codes among all RNAs."""
@@ -145,7 +154,6 @@ def _open_pooled(
         folder=BlockFolder(folder / POOLED, basis, PooledBlock),
         n_threads=options.n_threads,
     )
-    there = records.changes()
     missing = search.index.recall(*there)
     changes = there.of(missing)
     for start in range(0, len(missing), _GROUP):

@@ -30,6 +30,7 @@ from ribolex.server.engine.ticket import Spent
 from ribolex.server.index.collection import Collection
 from ribolex.server.index.listing import Listed
 from ribolex.server.index.metadata import Condition
+from ribolex.server.portions import portions
 from ribolex.server.services.search import Caller, Patience
 from ribolex.v1 import collection_pb2
 
@@ -295,7 +296,7 @@ class _Work:
         recipe = Recipe(self.dictionary.sae.k, "max", rows=False)
         limit = min(_MAX_PART, self._backend.engine.max_tokens // 4)
         codes: list[SequenceCode] = []
-        for part in _parts(texts, limit):
+        for part in portions(texts, lambda text: cost(len(text)), limit):
             tasks = [EncodeTask(text, self.dictionary, recipe) for text in part]
             done = await self._backend.engine.compute_bulk(
                 tasks, self._caller.deadline_s
@@ -313,18 +314,3 @@ def _page(collection: Collection, where: Sequence[Condition], after: str) -> Lis
 def _pooled(encoding: Encoding) -> SequenceCode:
     assert encoding.pooled is not None  # the recipe says so
     return encoding.pooled
-
-
-def _parts(texts: Sequence[str], limit: int) -> Iterator[list[str]]:
-    """Yields texts in lists that cost at most so much, or are one text."""
-    part: list[str] = []
-    size = 0
-    for text in texts:
-        n_tokens = cost(len(text))
-        if part and size + n_tokens > limit:
-            yield part
-            part, size = [], 0
-        part.append(text)
-        size += n_tokens
-    if part:
-        yield part
