@@ -90,6 +90,7 @@ def test_a_collection_moves_under_load_and_loses_nothing(
         assert (found.dictionary, found.details is not None) == (TWO, True)
         assert found.details is not None
         assert found.details.kept == DictionaryRef("tiny", 1)
+        assert found.details.kept_bytes > 0 == found.details.coming_bytes
         now = names(client, name)
         assert there <= now
         assert not gone & now
@@ -108,6 +109,7 @@ def test_a_collection_moves_under_load_and_loses_nothing(
         details = client.get_collection(name).details
         assert details is not None
         assert (details.kept, details.coming) == (None, None)
+        assert (details.kept_bytes, details.coming_bytes) == (0, 0)
 
 
 def test_too_little_overlap_holds_it_and_less_is_asked_for_then(

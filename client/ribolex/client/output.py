@@ -96,17 +96,22 @@ def print_collection(console: Console, one: records.Collection) -> None:
     told = one.details
     if told is not None:
         table.add_row("nucleotides", f"{told.n_nucleotides:,}")
-        records_mib, index_mib = told.records_bytes / 2**20, told.index_bytes / 2**20
-        table.add_row("on disk", f"{records_mib:,.1f} MiB; index {index_mib:,.1f} MiB")
+        sizes = f"{_mib(told.records_bytes)}; index {_mib(told.index_bytes)}"
+        table.add_row("on disk", sizes)
         if told.coming is not None:
-            table.add_row("on its way to", Text(str(told.coming)))
+            about = f"{told.coming}, {_mib(told.coming_bytes)} so far"
+            table.add_row("on its way to", Text(about))
         if told.kept is not None:
-            table.add_row("kept", Text(str(told.kept)))
+            table.add_row("kept", Text(f"{told.kept}, {_mib(told.kept_bytes)}"))
         for key in told.keys:
             kind = "numbers" if key.is_number else "values"
             about = f"{key.n_values:,} {kind}, of {key.n_rnas:,} RNAs"
             table.add_row(Text(f"  {key.key}"), about)
     console.print(table)
+
+
+def _mib(n_bytes: int) -> str:
+    return f"{n_bytes / 2**20:,.1f} MiB"
 
 
 def columns(*names: str) -> Table:

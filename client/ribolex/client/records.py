@@ -220,6 +220,10 @@ class CollectionDetails:
     """What it was indexed under before, if that index is kept."""
     coming: DictionaryRef | None = None
     """What it is on its way to."""
+    kept_bytes: int = 0
+    """Of all files of what is kept, on the server's disk."""
+    coming_bytes: int = 0
+    """Of all files of what is coming so far."""
 
 
 @dataclass(frozen=True, slots=True)

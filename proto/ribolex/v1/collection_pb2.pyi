@@ -371,12 +371,18 @@ class CollectionDetails(_message.Message):
     KEYS_FIELD_NUMBER: _builtins.int
     KEPT_FIELD_NUMBER: _builtins.int
     COMING_FIELD_NUMBER: _builtins.int
+    KEPT_BYTES_FIELD_NUMBER: _builtins.int
+    COMING_BYTES_FIELD_NUMBER: _builtins.int
     n_nucleotides: _builtins.int
     """Of all RNAs together."""
     records_bytes: _builtins.int
     """Of the file of RNAs, metadata and codes on the server's disk, with its log."""
     index_bytes: _builtins.int
     """Of files that are drawn from it and can be made anew."""
+    kept_bytes: _builtins.int
+    """Of all files of what is kept, on the server's disk; 0 if nothing is."""
+    coming_bytes: _builtins.int
+    """Of all files of what is coming so far, on the server's disk; 0 if nothing is."""
     @_builtins.property
     def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetadataKey]:
         """What there is to ask for, what most RNAs have first; the first 1000 keys."""
@@ -398,10 +404,12 @@ class CollectionDetails(_message.Message):
         keys: _abc.Iterable[Global___MetadataKey] | None = ...,
         kept: _codes_pb2.DictionaryRef | None = ...,
         coming: _codes_pb2.DictionaryRef | None = ...,
+        kept_bytes: _builtins.int = ...,
+        coming_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["coming", b"coming", "kept", b"kept"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["coming", b"coming", "index_bytes", b"index_bytes", "kept", b"kept", "keys", b"keys", "n_nucleotides", b"n_nucleotides", "records_bytes", b"records_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["coming", b"coming", "coming_bytes", b"coming_bytes", "index_bytes", b"index_bytes", "kept", b"kept", "kept_bytes", b"kept_bytes", "keys", b"keys", "n_nucleotides", b"n_nucleotides", "records_bytes", b"records_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

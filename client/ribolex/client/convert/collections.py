@@ -87,6 +87,8 @@ def collection_details(
         tuple(keys),
         dictionary_ref(told.kept) if told.HasField("kept") else None,
         dictionary_ref(told.coming) if told.HasField("coming") else None,
+        told.kept_bytes,
+        told.coming_bytes,
     )
     return replace(facts, details=details)
 

@@ -3,9 +3,8 @@
 from ribolex.dictionary import pool
 from ribolex.rna import Rna
 from ribolex.server.convert import codes as convert
-from ribolex.server.index.details import Details
+from ribolex.server.index.details import Aside, Details
 from ribolex.server.index.facts import Facts
-from ribolex.server.index.moves import Moves
 from ribolex.server.index.records import Record
 from ribolex.server.index.store import Summary
 from ribolex.server.reindex import Progress, State
@@ -72,14 +71,13 @@ def encode_details(details: Details) -> collection_pb2.CollectionDetails:
     )
 
 
-def add_moves(
-    message: collection_pb2.CollectionDetails, name: str, moves: Moves
-) -> None:
+def add_aside(message: collection_pb2.CollectionDetails, aside: Aside) -> None:
     """Tells of what there is of a collection beside what is searched."""
-    if kept := moves.kept.get(name):
-        message.kept.CopyFrom(_encode_ref(kept))
-    if name in moves.moves:
-        message.coming.CopyFrom(_encode_ref(moves.moves[name].plan.ref))
+    message.kept_bytes, message.coming_bytes = aside.kept_bytes, aside.coming_bytes
+    if aside.kept_ref:
+        message.kept.CopyFrom(_encode_ref(aside.kept_ref))
+    if aside.coming_ref:
+        message.coming.CopyFrom(_encode_ref(aside.coming_ref))
 
 
 def _encode_ref(ref: str) -> codes_pb2.DictionaryRef:

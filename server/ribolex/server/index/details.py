@@ -3,9 +3,12 @@
 Knows nothing of search, or of what was asked.
 """
 
+import contextlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from ribolex.server.index import generations
 from ribolex.server.index.metadata import KeyFacts, MetadataColumns
 from ribolex.server.index.schema import RECORDS
 from ribolex.server.index.upkeep import POOLED, POSITIONS
@@ -23,17 +26,41 @@ class Details(NamedTuple):
 
 
 def details_of(folder: Path, metadata: MetadataColumns) -> Details:
-    """Returns how much there is in a collection's folder, and what its metadata tell.
+    """Returns how much a generation's folder holds, and what its metadata tell."""
+    return Details(metadata.n_nucleotides, *_sizes(folder), metadata.key_facts())
 
-    For the one thread that changes what is there.
-    """
-    records = folder.glob(f"{RECORDS}*")
+
+class Aside(NamedTuple):
+    """What there is of a collection beside what is searched; "" and 0 for nothing."""
+
+    kept_ref: str
+    kept_bytes: int
+    coming_ref: str
+    coming_bytes: int
+
+
+def aside_of(folder: Path) -> Aside:
+    """Returns what a collection's folder holds beside what is searched."""
+    found = generations.read(folder)
+    kept_bytes, coming_bytes = (
+        0 if one is None else sum(_sizes(folder / one))
+        for one in (found.kept, found.coming)
+    )
+    coming_ref = "" if found.plan is None else found.plan.ref
+    return Aside(found.kept_ref, kept_bytes, coming_ref, coming_bytes)
+
+
+def _sizes(folder: Path) -> tuple[int, int]:
+    """Returns the bytes of a generation: of records, of what is drawn from them."""
     blocks = (
         path for name in (POSITIONS, POOLED) for path in (folder / name).glob("*")
     )
-    return Details(
-        metadata.n_nucleotides,
-        sum(path.stat().st_size for path in records),
-        sum(path.stat().st_size for path in blocks),
-        metadata.key_facts(),
-    )
+    return (_n_bytes(folder.glob(f"{RECORDS}*")), _n_bytes(blocks))
+
+
+def _n_bytes(paths: Iterable[Path]) -> int:
+    total = 0
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            total += path.stat().st_size
+    return total

@@ -14,6 +14,7 @@ from ribolex.disk import sync
 from ribolex.errors import CollectionNotFoundError, InvalidRequestError
 from ribolex.server.index import generations
 from ribolex.server.index.collection import Collection
+from ribolex.server.index.details import Aside, aside_of
 from ribolex.server.index.facts import Facts
 from ribolex.server.index.generations import Generations, Plan
 from ribolex.server.index.moving import Move
@@ -105,6 +106,10 @@ class Moves:
         new = self._own(self._root / name, found.plan.ref, found.coming)
         await new.load(dictionary)
         self.moves[name] = Move(name, found.plan, self._owner(name), new)
+
+    async def aside(self, name: str) -> Aside:
+        """Returns what there is of a collection beside what is searched."""
+        return await asyncio.to_thread(aside_of, self._root / name)
 
     async def forget(self, name: str) -> None:
         """Closes what there is of a collection beside what is searched."""

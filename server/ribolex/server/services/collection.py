@@ -74,7 +74,8 @@ class CollectionService(collection_pb2_grpc.CollectionServiceServicer):
         ):
             details = await collections.run(request.name, Collection.details)
             response.details.CopyFrom(encode.encode_details(details))
-            encode.add_moves(response.details, request.name, collections.moves)
+            aside = await collections.moves.aside(request.name)
+            encode.add_aside(response.details, aside)
         return response
 
     async def ListCollections(  # noqa: N802
