@@ -1,17 +1,11 @@
 """Tables of tests against scipy, one by one."""
 
-from itertools import combinations
-
 import numpy as np
 import pytest
 from scipy import stats
 
 from ribolex.dictionary.false_discovery import benjamini_hochberg
-from ribolex.trainer.annotation.chance import (
-    drawn_moments,
-    hypergeometric_tail,
-    moment_tail,
-)
+from ribolex.trainer.annotation.chance import hypergeometric_tail
 
 
 def test_hypergeometric_tail_is_fishers_exact_test() -> None:
@@ -31,33 +25,6 @@ def test_hypergeometric_tail_is_fishers_exact_test() -> None:
 def test_nothing_can_be_more_certain_than_all_hits() -> None:
     got = hypergeometric_tail(np.array([5]), np.array([5]), np.array([5]), 20)
     assert got[0] == pytest.approx(1 / 15504)
-
-
-def test_tail_of_three_moments_is_that_of_a_poisson_sum() -> None:
-    """A Poisson law has its mean as variance and third moment."""
-    hits, mean = np.array([8.0, 15.0, 30.0, 140.0]), np.array([3.0, 10.0, 12.0, 100.0])
-    got = moment_tail(hits, np.stack([mean] * 3, axis=-1))
-    expected = stats.poisson.sf(hits - 1, mean)
-    np.testing.assert_allclose(got, expected, rtol=0.4)
-    assert (got > expected).all()  # rather too large than too small
-
-
-def test_tail_without_variance_is_sure_and_bounded() -> None:
-    moments = np.array([[5.0, 0.0, 0.0], [5.0, 0.0, 0.0]])
-    got = moment_tail(np.array([9.0, 5.0]), moments, np.array([1e-3, 1e-3]))
-    np.testing.assert_allclose(got, [1e-3, 1.0])
-
-
-def test_moments_of_members_drawn_are_those_of_all_draws() -> None:
-    values = np.random.default_rng(0).random((7, 2)) ** 3
-    for n_drawn in (1, 3, 6):
-        draws = np.array(
-            [values[list(c)].sum(0) for c in combinations(range(7), n_drawn)]
-        )
-        got = drawn_moments(values, np.array([n_drawn]))[:, 0]
-        off = draws - draws.mean(0)
-        expected = np.stack([draws.mean(0), (off**2).mean(0), (off**3).mean(0)], axis=1)
-        np.testing.assert_allclose(got, expected, atol=1e-12)
 
 
 def test_false_discovery_rates_are_scipys_with_silent_tests_counted() -> None:

@@ -13,12 +13,9 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from scipy import sparse
 
+from ribolex.dictionary.drawn_sums import drawn_moments, moment_tail
 from ribolex.dictionary.false_discovery import benjamini_hochberg
-from ribolex.trainer.annotation.chance import (
-    drawn_moments,
-    hypergeometric_tail,
-    moment_tail,
-)
+from ribolex.trainer.annotation.chance import hypergeometric_tail
 from ribolex.trainer.annotation.firings import Firings
 from ribolex.trainer.annotation.labels import UNKNOWN, Labels
 from ribolex.trainer.annotation.material import Material
