@@ -28,6 +28,7 @@ from ribolex.server.index.lag import Lag
 from ribolex.server.index.moving import Move
 from ribolex.server.index.records import Place
 from ribolex.server.index.store import CollectionStore
+from ribolex.server.unbroken import Unbroken
 
 _LOG = logging.getLogger(__name__)
 
@@ -70,9 +71,11 @@ class Reindexing:
         dictionary: Dictionary,
         engine: Engine,
         collections: CollectionStore,
+        unbroken: Unbroken,
     ) -> None:
         self._move, self._dictionary = move, dictionary
         self._engine, self._collections = engine, collections
+        self._unbroken = unbroken
         self.progress = Progress("encoding", 0, 0)
 
     async def run(self) -> None:
@@ -97,7 +100,7 @@ class Reindexing:
                     move.name, overlap, move.plan.min_overlap,
                 )  # fmt: skip
                 return
-            if await self._flip():
+            if await self._unbroken.do(self._exchange()):
                 self._tell("done", overlap)
                 return
 
@@ -118,17 +121,8 @@ class Reindexing:
                 _LOG.info("collection %s waits: %s", self._move.name, error)
                 await asyncio.sleep(_POLL_S)
 
-    async def _flip(self) -> bool:
-        """Returns whether the new index is searched from now on."""
-        exchange = asyncio.create_task(self._exchange())
-        try:
-            return await asyncio.shield(exchange)
-        except asyncio.CancelledError:
-            # What disk and memory say of it must stay the same.
-            await asyncio.wait((exchange,))
-            raise
-
     async def _exchange(self) -> bool:
+        """Returns whether the new index is searched from now on."""
         move = self._move
         move.old.may_write.clear()
         try:
@@ -194,6 +188,7 @@ class Reindexer:
         self._collections = collections
         self._jobs: dict[str, tuple[Reindexing, asyncio.Task[None]]] = {}
         self._line = asyncio.Lock()
+        self._unbroken = Unbroken()
 
     @property
     def n_left(self) -> dict[str, int]:
@@ -224,11 +219,16 @@ class Reindexer:
         found = await self._dictionaries.fitting(plan.dictionary, plan.version)
         # Opens it, if that is still to be done.
         await self._collections.run(name, lambda collection: None)
+        await self._unbroken.do(self._begin(name, plan, found.dictionary))
+
+    async def _begin(self, name: str, plan: Plan, dictionary: Dictionary) -> None:
         async with self._line:
-            move = await self._collections.moves.begin(name, found.dictionary, plan)
+            move = await self._collections.moves.begin(name, dictionary, plan)
             if name in self._jobs and not self._jobs[name][1].done():
                 return
-            job = Reindexing(move, found.dictionary, self._engine, self._collections)
+            job = Reindexing(
+                move, dictionary, self._engine, self._collections, self._unbroken
+            )
             task = asyncio.create_task(job.run())
             task.add_done_callback(partial(_note, name))
             self._jobs[name] = job, task
@@ -256,18 +256,25 @@ class Reindexer:
         Raises:
             CollectionNotFoundError: there is none of that name.
         """
+        await self._unbroken.do(self._end(name))
+
+    async def _end(self, name: str) -> None:
         async with self._line:
             await self._stop(name)
             await self._collections.moves.end(name)
 
     async def delete(self, name: str) -> int:
         """Deletes a collection, with all that goes on with it."""
+        return await self._unbroken.do(self._delete(name))
+
+    async def _delete(self, name: str) -> int:
         async with self._line:
             await self._stop(name)
             return await self._collections.delete(name)
 
     async def close(self) -> None:
         """Stops all work; another start goes on with it."""
+        await self._unbroken.settle()
         for name in list(self._jobs):
             await self._stop(name)
 

@@ -28,6 +28,7 @@ from ribolex.server.index.moving import Move
 from ribolex.server.index.search import Search
 from ribolex.server.index.store import CollectionStore
 from ribolex.server.index.upkeep import RelativesOptions
+from ribolex.server.unbroken import Unbroken
 
 __all__ = ["dictionaries"]  # a fixture
 
@@ -251,14 +252,14 @@ async def test_a_move_waits_for_an_index_that_is_behind(
 
     nothing: Any = None
     move = Behind("c", PLAN, nothing, nothing)
-    job = reindex.Reindexing(move, nothing, nothing, nothing)
+    job = reindex.Reindexing(move, nothing, nothing, nothing, Unbroken())
 
     async def done() -> bool:
         return True
 
     monkeypatch.setattr(reindex, "_POLL_S", 0.001)
     monkeypatch.setattr(job, "_catch_up", done)
-    monkeypatch.setattr(job, "_flip", done)
+    monkeypatch.setattr(job, "_exchange", done)
     await job.run()
     assert (job.progress.state, job.progress.overlap) == ("done", 0.5)
 

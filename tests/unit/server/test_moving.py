@@ -211,10 +211,11 @@ def test_generations_come_back_and_what_none_is_goes(tmp_path: Path) -> None:
     (tmp_path / "records.sqlite3").touch()
     kept = Generations("g2", kept="", kept_ref="a@1", coming="g3", plan=PLAN)
     generations.write(tmp_path, kept)
+    generations.tidy(tmp_path, kept)
     assert generations.read(tmp_path) == kept
     assert kept.next_name() == "g4"
     assert not (tmp_path / "g1").exists()
-    generations.write(tmp_path, Generations("g3", kept="g2", kept_ref="b@1"))
+    generations.tidy(tmp_path, Generations("g3", kept="g2", kept_ref="b@1"))
     left = sorted(path.name for path in tmp_path.iterdir())
     assert left == ["g2", "g3", "generations.json", "guest"]
 

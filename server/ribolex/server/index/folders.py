@@ -5,6 +5,7 @@ what is in a collection.
 """
 
 import fcntl
+import logging
 import os
 import shutil
 import uuid
@@ -12,6 +13,8 @@ from pathlib import Path
 
 from ribolex.disk import sync
 from ribolex.errors import CollectionExistsError, NotReadyError
+
+_LOG = logging.getLogger(__name__)
 
 _COMING, _GOING = ".coming-", ".going-"
 _LOCK = ".lock"
@@ -63,12 +66,23 @@ def place(made: Path, folder: Path) -> None:
         made.rename(folder)
     except OSError as error:
         raise CollectionExistsError(folder.name) from error
-    sync(folder.parent)
+    try:
+        sync(folder.parent)
+    except OSError:
+        folder.rename(made)  # nobody knows of it yet
+        raise
 
 
 def delete(folder: Path) -> None:
-    """Deletes a folder, all at once for who looks for it."""
+    """Deletes a folder, all at once for who looks for it.
+
+    Raises:
+        OSError: it is still there.
+    """
     going = folder.with_name(f"{_GOING}{uuid.uuid4().hex}")
     folder.rename(going)
-    sync(folder.parent)
-    shutil.rmtree(going)
+    try:
+        sync(folder.parent)
+        shutil.rmtree(going)
+    except OSError as error:
+        _LOG.error("%s: what is left goes at the next start: %s", going, error)

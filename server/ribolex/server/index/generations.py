@@ -83,10 +83,9 @@ def read(folder: Path) -> Generations:
 def write(folder: Path, generations: Generations) -> None:
     """Makes generations what they are from now on, on disk when this returns.
 
-    What is no longer named goes.
+    What is no longer named stays, for `tidy`.
     """
     write_whole(folder / _FILE, json.dumps(asdict(generations)).encode() + b"\n")
-    tidy(folder, generations)
 
 
 def tidy(folder: Path, generations: Generations) -> None:

@@ -79,13 +79,16 @@ class Moves:
         Nothing may be written meanwhile: see `Owner.may_write`.
         """
         name, old = move.name, move.old
-        await asyncio.to_thread(_flip, self._root / name, old.dictionary_ref)
-        await move.new.run(Collection.lead)
+        folder, kept_ref = self._root / name, old.dictionary_ref
+        moved = await asyncio.to_thread(_flip, folder, kept_ref)
+        # The disk says so: nothing that may fail comes before memory says it, too.
         self._owners[name] = move.new
-        self.kept[name] = old.dictionary_ref
+        self.kept[name] = kept_ref
         del self.moves[name]
-        await old.close()
         _LOG.info("collection %s moved to %s", name, move.new.dictionary_ref)
+        await old.close()
+        await move.new.lead()
+        await asyncio.to_thread(_tidy, folder, moved)
 
     async def end(self, name: str) -> None:
         """Deletes what of a collection is not searched: begun, or kept from before.
@@ -104,7 +107,11 @@ class Moves:
         assert found.coming is not None
         assert found.plan is not None
         new = self._own(self._root / name, found.plan.ref, found.coming)
-        await new.load(dictionary)
+        try:
+            await new.load(dictionary)
+        except BaseException:
+            await new.close()
+            raise
         self.moves[name] = Move(name, found.plan, self._owner(name), new)
 
     async def aside(self, name: str) -> Aside:
@@ -140,6 +147,8 @@ def _begin(folder: Path, facts: Facts, plan: Plan) -> Generations:
     elif found.kept_ref == plan.ref:
         begun = replace(found, kept=None, kept_ref="", coming=found.kept, plan=plan)
     else:
+        # What an earlier try left may have the name.
+        generations.tidy(folder, found)
         name = found.next_name()
         (folder / name).mkdir()
         Collection.create(folder / name, facts)
@@ -152,13 +161,33 @@ def _begin(folder: Path, facts: Facts, plan: Plan) -> Generations:
 def _end(folder: Path) -> None:
     """Deletes what is not searched."""
     found = generations.read(folder)
-    generations.write(folder, Generations(found.current))
+    left = Generations(found.current)
+    generations.write(folder, left)
+    generations.tidy(folder, left)
 
 
 def _flip(folder: Path, kept_ref: str) -> Generations:
-    """Makes what was built what is searched, and keeps that for a way back."""
+    """Makes what was built what is searched, and keeps that for a way back.
+
+    After an error it is not.
+    """
     found = generations.read(folder)
     assert found.coming is not None
     moved = Generations(found.coming, kept=found.current, kept_ref=kept_ref)
-    generations.write(folder, moved)
+    try:
+        generations.write(folder, moved)
+    except OSError as error:
+        # The next start goes by what can be read, whether or not that would outlast
+        # a power cut.
+        if generations.read(folder) != moved:
+            raise
+        _LOG.error("%s: moved, but not known to be on disk: %s", folder, error)
     return moved
+
+
+def _tidy(folder: Path, moved: Generations) -> None:
+    try:
+        generations.tidy(folder, moved)
+    except OSError as error:
+        _LOG.error("%s: what is not needed stays until the next start: %s",
+                   folder, error)  # fmt: skip

@@ -49,7 +49,7 @@ class Owner:
     Attributes:
         dictionary_ref: What the collection is indexed under, "name@version"; "" while
             that is not known.
-        loading: Held by who has the index built.
+        loading: Has the index built; None before.
         is_loaded: Whether it was.
         is_gone: Whether it is closed.
         content_id: Of the dictionary, once it is loaded.
@@ -71,7 +71,7 @@ class Owner:
         self.may_write.set()
         self._options = options
         self.dictionary_ref = ref
-        self.loading = asyncio.Lock()
+        self.loading: asyncio.Task[None] | None = None
         self.is_loaded = self.is_gone = False
         self._on_commit = on_commit
         self._thread = ThreadPoolExecutor(1, f"ribolex-{self._name}")
@@ -97,6 +97,17 @@ class Owner:
         self.content_id = dictionary.content_id
         self.is_loaded = True
 
+    async def lead(self) -> None:
+        """Tells the indexes that this is what is searched.
+
+        They go by it from then on: what of it fails now is done later.
+        """
+        try:
+            await self.run(Collection.lead)
+        except Exception:
+            # Whatever it is, the collection can be used.
+            _LOG.exception("collection %s: its index does not lead yet", self._name)
+
     async def write(self, change: Change) -> Written:
         """Returns what became of a change once it is on disk and every search sees it.
 
@@ -116,10 +127,12 @@ class Owner:
         return await done
 
     async def close(self) -> None:
-        """Waits for the jobs in line and closes the collection."""
+        """Waits for the jobs in line and closes the collection. Never fails."""
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._thread, self._shut)
         self._thread.shutdown(wait=False)
+        if self.loading is not None:
+            await asyncio.wait((self.loading,))
 
     def _write_waiting(self, loop: asyncio.AbstractEventLoop) -> None:
         self._is_in_line = False
@@ -153,7 +166,11 @@ class Owner:
     def _shut(self) -> None:
         self.is_gone = True
         if self._collection is not None:
-            self._collection.close()
+            try:
+                self._collection.close()
+            except Exception:
+                # All that was acknowledged is on disk, and who closes has more to do.
+                _LOG.exception("collection %s was not closed in order", self._name)
 
 
 def _groups(waiting: list[_Waiting]) -> Iterator[list[_Waiting]]:

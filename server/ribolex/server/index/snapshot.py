@@ -14,7 +14,7 @@ import time
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO, NamedTuple
 
 from ribolex.disk import sync
 from ribolex.errors import (
@@ -54,6 +54,22 @@ class Manifest:
     taken_at_s: float
     records_bytes: int
     """Of the SQLite file."""
+
+
+class Taken(NamedTuple):
+    """A snapshot, in a file that is gone once it is closed."""
+
+    manifest: Manifest
+    file: BinaryIO
+
+
+def take_open(name: str, records: Path, out: Path) -> Taken:
+    """Returns a snapshot whose file has no name any more; else as `take`."""
+    try:
+        manifest = take(name, records, out)
+        return Taken(manifest, out.open("rb"))
+    finally:
+        out.unlink(missing_ok=True)
 
 
 def take(name: str, records: Path, out: Path) -> Manifest:

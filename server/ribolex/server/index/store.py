@@ -11,7 +11,7 @@ import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from ribolex.dictionary import Dictionary
 from ribolex.errors import (
@@ -32,9 +32,10 @@ from ribolex.server.index.moves import Moves
 from ribolex.server.index.owner import OnCommit, Owner, Result
 from ribolex.server.index.records import Written
 from ribolex.server.index.schema import RECORDS
-from ribolex.server.index.snapshot import Manifest, take, unpack
+from ribolex.server.index.snapshot import Taken, take_open, unpack
 from ribolex.server.index.tending import Tending
 from ribolex.server.index.upkeep import RelativesOptions
+from ribolex.server.unbroken import Unbroken
 
 _LOG = logging.getLogger(__name__)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -48,13 +49,6 @@ class Summary(NamedTuple):
 
     facts: Facts
     n_rnas: int
-
-
-class Taken(NamedTuple):
-    """A snapshot, in a file that is gone once it is closed."""
-
-    manifest: Manifest
-    file: BinaryIO
 
 
 class CollectionStore:
@@ -93,6 +87,7 @@ class CollectionStore:
         self._options = options
         self._on_commit = on_commit
         self._owners: dict[str, Owner] = {}
+        self._unbroken = Unbroken()
         self.moves = Moves(root, self._owners, self._own)
         self.tending: Tending | None = None
         if options.milvus is not None:
@@ -166,10 +161,13 @@ class CollectionStore:
         """
         self.check_free(name)
         facts = Facts.of(name, dictionary, measure)
-        await asyncio.to_thread(_create, self._root, facts)
-        self._owners[name] = self._own(self._root / name, dictionary.ref)
+        await self._unbroken.do(self._create(facts))
         _LOG.info("collection %s made for %s", name, dictionary.ref)
         return Summary(facts, 0)
+
+    async def _create(self, facts: Facts) -> None:
+        await asyncio.to_thread(_create, self._root, facts)
+        self._take_up(facts)
 
     async def summary(self, name: str) -> Summary:
         """Returns the facts of one collection.
@@ -203,11 +201,19 @@ class CollectionStore:
             n_rnas = 0
         if self._owners.pop(name, None) is None:
             raise CollectionNotFoundError(name)
-        await self.moves.forget(name)
-        await owner.close()
-        await asyncio.to_thread(folders.delete, self._root / name)
+        await self._unbroken.do(self._delete(name, owner))
         _LOG.info("collection %s deleted, n_rnas %d", name, n_rnas)
         return n_rnas
+
+    async def _delete(self, name: str, owner: Owner) -> None:
+        folder = self._root / name
+        await self.moves.forget(name)
+        await owner.close()
+        try:
+            await asyncio.to_thread(folders.delete, folder)
+        except OSError:
+            await self._open(folder)  # still there
+            raise
 
     async def snapshot(self, name: str) -> Taken:
         """Takes a collection as it is now, while it is read and written.
@@ -219,7 +225,7 @@ class CollectionStore:
         owner = self._owner(name)
         await owner.run(_summary)
         out = folders.coming(self._root)
-        taken = await asyncio.to_thread(_take, name, owner.folder / RECORDS, out)
+        taken = await asyncio.to_thread(take_open, name, owner.folder / RECORDS, out)
         _LOG.info("collection %s taken, n_rnas %d", name, taken.manifest.n_rnas)
         return taken
 
@@ -250,12 +256,20 @@ class CollectionStore:
         facts = await asyncio.to_thread(unpack, snapshot, name)
         self.check_free(facts.name)
         await self._check_dictionary(facts)
-        await asyncio.to_thread(folders.place, snapshot.parent, self._root / facts.name)
-        ref = f"{facts.dictionary}@{facts.version}"
-        self._owners[facts.name] = owner = self._own(self._root / facts.name, ref)
+        owner = await self._unbroken.do(self._place(snapshot.parent, facts))
         await self._load(owner)
         _LOG.info("collection %s restored, n_rnas %d", facts.name, owner.n_rnas)
         return Summary(facts, owner.n_rnas)
+
+    async def _place(self, made: Path, facts: Facts) -> Owner:
+        await asyncio.to_thread(folders.place, made, self._root / facts.name)
+        return self._take_up(facts)
+
+    def _take_up(self, facts: Facts) -> Owner:
+        """Returns the owner of a collection that was not there before."""
+        ref = f"{facts.dictionary}@{facts.version}"
+        self._owners[facts.name] = owner = self._own(self._root / facts.name, ref)
+        return owner
 
     def check_free(self, name: str) -> None:
         """Does nothing if a collection of that name could be made now.
@@ -323,6 +337,7 @@ class CollectionStore:
             await asyncio.to_thread(self._options.sample.close)
         if self.tending is not None:
             await self.tending.close()
+        await self._unbroken.settle()
         for name, owner in self._owners.items():
             await self.moves.forget(name)
             await owner.close()
@@ -356,15 +371,18 @@ class CollectionStore:
         # Looked at here, not in the thread: callers would wait for it one by one.
         if owner.is_loaded:
             return
-        async with owner.loading:
-            if owner.is_loaded:
-                return
-            facts = (await owner.run(_summary)).facts
-            owner.dictionary_ref = f"{facts.dictionary}@{facts.version}"
-            dictionary = await self._find_dictionary(facts.dictionary, facts.version)
-            await owner.load(dictionary)
-            await owner.run(Collection.lead)
-            _LOG.info("collection %s opened", facts.name)
+        if owner.loading is None or owner.loading.done():
+            owner.loading = asyncio.create_task(self._build(owner))
+        # All wait for one, and it goes on without those that have left.
+        await asyncio.shield(owner.loading)
+
+    async def _build(self, owner: Owner) -> None:
+        facts = (await owner.run(_summary)).facts
+        owner.dictionary_ref = f"{facts.dictionary}@{facts.version}"
+        dictionary = await self._find_dictionary(facts.dictionary, facts.version)
+        await owner.load(dictionary)
+        await owner.lead()
+        _LOG.info("collection %s opened", facts.name)
 
 
 def _summary(collection: Collection) -> Summary:
@@ -374,17 +392,9 @@ def _summary(collection: Collection) -> Summary:
 def _create(root: Path, facts: Facts) -> None:
     made = folders.coming(root)
     made.mkdir()
-    Collection.create(made, facts)
     try:
+        Collection.create(made, facts)
         folders.place(made, root / facts.name)
-    except CollectionExistsError:
-        shutil.rmtree(made)
+    except BaseException:
+        shutil.rmtree(made, ignore_errors=True)
         raise
-
-
-def _take(name: str, records: Path, out: Path) -> Taken:
-    try:
-        manifest = take(name, records, out)
-        return Taken(manifest, out.open("rb"))
-    finally:
-        out.unlink(missing_ok=True)
