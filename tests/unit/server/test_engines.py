@@ -16,7 +16,13 @@ from tests.unit.server.conftest import RandomCodes
 
 from ribolex.dictionary import Codes, Dictionary
 from ribolex.rna import Rna
-from ribolex.server.index import milvus_index, stored_relatives
+from ribolex.server.index import (
+    milvus_index,
+    pooled,
+    pooled_blocks,
+    pooled_index,
+    stored_relatives,
+)
 from ribolex.server.index.collection import Collection
 from ribolex.server.index.facts import Facts
 from ribolex.server.index.feature_query import parse
@@ -183,6 +189,30 @@ def test_candidates_are_asked_for_until_no_better_one_comes(
         for name in ("r00", "r30"):
             first = names_of(find(collection, name, limit=2))
             assert first == names_of(find(collection, name, limit=2, exact=True))
+
+
+def test_one_rna_under_many_names_is_no_fault(
+    engine: Engine, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (pooled_blocks, pooled_index, pooled):
+        monkeypatch.setattr(module, "ROWS", 64)
+    monkeypatch.setattr(pooled_index, "FIRST_FIT", 40)
+    monkeypatch.setattr(pooled, "_ALL", 10)
+    monkeypatch.setattr(pooled, "_FIRST_SIFTED", 16)
+    monkeypatch.setattr(milvus_index, "_FIRST_CANDIDATES", 16)
+    rnas = [
+        replace_name(one, f"{one.rna.name}{i}")
+        for one in make("a", "b")
+        for i in range(90)
+    ]
+    with engine.opened() as collection:
+        collection.upsert([*rnas, *make(*(f"r{i}" for i in range(30)))])
+        for name in ("a45", "b89"):
+            hits = find(collection, name, limit=3)
+            assert [hit.score for hit in hits] == pytest.approx([1, 1, 1], abs=1e-6)
+            assert {hit.rna.name[0] for hit in hits} == {name[0]}
+            assert name not in names_of(hits)
+        assert len(find(collection, "r7", limit=3)) == 3
 
 
 def test_what_is_put_replaced_or_removed_is_seen_at_once(

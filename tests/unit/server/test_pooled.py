@@ -192,6 +192,36 @@ def test_candidates_hold_the_nearest(
     assert n_compared / 40 < 700
 
 
+@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("n_threads", [1, 3])
+@pytest.mark.parametrize(
+    ("n_alike", "n_other"), [(900, 0), (700, 50), (450, 300), (150, 600), (40, 600)]
+)
+def test_many_that_are_alike_are_a_tie_and_no_fault(
+    monkeypatch: pytest.MonkeyPatch, n_alike: int, n_other: int, n_threads: int
+) -> None:
+    """They share a sketch, so that a search cannot tell near ones from far ones."""
+    monkeypatch.setattr(pooled_module, "_FIRST_SIFTED", 32)
+    monkeypatch.setattr(pooled_module, "_FIRST_COMPARED", 8)
+    one, *others = kin(1 + n_other)
+    codes = [one] * n_alike + others
+    random = np.random.default_rng(n_alike)
+    is_one = random.permutation(np.arange(len(codes)) < n_alike)
+    codes = [one if is_it else others.pop() for is_it in is_one]
+    found = []
+    with opened(None, COUNT, n_threads) as search:
+        search.index.put(range(len(codes)), 1, codes)
+        for query in map(search.weigh, [one, *kin(30, 1)[::10], *codes[::40]]):
+            for allowed in (None, random.random(len(codes)) < 0.7):
+                truth = search.nearest(query, 4, allowed, exact=True)
+                got = search.nearest(query, 4, allowed)
+                best = np.sort(truth.scores)[-4:]
+                found.append(np.sort(got.scores)[-4:] >= best - 1e-9)
+        assert len(search.nearest(search.weigh(one), 4).ids) < 200
+    assert np.mean(found[:2]) == 1
+    assert np.mean(found) >= 0.98
+
+
 def test_updates_do_not_fill_the_index(small_blocks: None, tmp_path: Path) -> None:
     codes = kin(50)
     with opened(tmp_path / "b") as search:

@@ -230,6 +230,7 @@ class PooledSearch:
         """
         bits = bits_of(query, len(self._idf))
         asked = _ask(query, view)
+        n_all = sum(len(part.block) for part in view.parts)
         n = first = max(_FIRST_SIFTED, _PER_HIT * limit)
         while True:
             check()
@@ -241,10 +242,11 @@ class PooledSearch:
             near = np.partition(found.distances, n // 4)[n // 4]
             late = likely[found.distances > near]
             floor = _worst_of_best(likely, limit)
-            is_sure = n > first or _stands_out(floor, late)
+            # None is late if three quarters share one distance: who knows who else.
+            is_sure = len(late) > 0 and (n > first or _stands_out(floor, late))
             if is_sure and float(late.max()) < floor:
                 break
-            n *= _MORE
+            n = min(n * _MORE, n_all + 1)
         return found.places, likely
 
     def _sift(
