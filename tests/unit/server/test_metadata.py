@@ -8,10 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ribolex.errors import InvalidRequestError
+from ribolex.server.index import metadata
 from ribolex.server.index.metadata import (
     AnyOf,
     Between,
     Condition,
+    KeyFacts,
     MetadataColumns,
     NoneOf,
 )
@@ -56,8 +58,19 @@ def can_hold(condition: Condition, known: list[dict[str, str]]) -> bool:
     return bool(values)
 
 
-@given(puts=PUTS, conditions=st.lists(CONDITIONS, max_size=3))
+@given(PUTS, st.lists(CONDITIONS, max_size=3), st.booleans())
 def test_columns_say_what_a_look_at_each_rna_says(
+    puts: list[tuple[int, dict[str, str], int]],
+    conditions: list[Condition],
+    are_packed: bool,
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        if are_packed:
+            patch.setattr(metadata, "_SLACK", 10**6)
+        check_columns(puts, conditions)
+
+
+def check_columns(
     puts: list[tuple[int, dict[str, str], int]], conditions: list[Condition]
 ) -> None:
     columns = MetadataColumns()
@@ -88,6 +101,28 @@ def test_columns_say_what_a_look_at_each_rna_says(
         assert told.is_number == ({*values} <= {"7", "12.5"})
     assert not counts
     assert columns.n_nucleotides == sum(length for _, length in rnas.values())
+
+
+def test_values_that_no_rna_has_any_more_are_forgotten() -> None:
+    columns = MetadataColumns()
+    columns.put(0, {"year": "0"}, 5)
+    for year in range(1000):
+        columns.put(1, {"year": str(year)}, 5)
+        column = columns._columns["year"]
+        assert len(column.values) <= 30
+        # The one that stays is asked for, whatever became of the others.
+        passed = columns.allowed([Between("year", year, 9999)])
+        assert passed.tolist() == [year == 0, True]
+    assert columns.key_facts() == [KeyFacts("year", 2, 2, True)]
+
+    for rna_id in range(3000):
+        columns.put(rna_id, {"year": str(rna_id)}, 5)
+    columns.remove(range(10, 3000))
+    assert len(columns._columns["year"].values) < 100
+    assert columns.key_facts() == [KeyFacts("year", 10, 10, True)]
+    assert np.flatnonzero(columns.allowed([Between("year", 3, 8)])).tolist() == [
+        3, 4, 5, 6, 7, 8,
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,9 @@ _PART = ";"
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.I)
 _MAX_TOLD = 10
 _FIRST_ROOM = 1024
+_SLACK = 64
+"""Ids for each value that a column may hold beyond twice those that RNAs have: so
+many are looked at, at most, for each that is forgotten."""
 _MAX_KEPT = 16
 """Answers to conditions that are kept until the next change."""
 
@@ -97,13 +100,16 @@ def number_of(value: str) -> float | None:
 
 
 class _Column:
-    """The values of one key, each different one once."""
+    """The values of one key, each different one once; few that no RNA has any more."""
 
     def __init__(self) -> None:
         self.values: list[str | None] = [None]
         self._numbers: dict[str | None, int] = {None: 0}
         self.numbers = np.zeros(_FIRST_ROOM, np.int32)
         """By id: place in `values`."""
+        self._counts = [0]
+        """By number: RNAs that have the value; of None not told."""
+        self._n_live = 0
         self.n_rnas = 0
         """That have a value."""
 
@@ -111,13 +117,41 @@ class _Column:
         number = self._numbers.setdefault(value, len(self.values))
         if number == len(self.values):
             self.values.append(value)
+            self._counts.append(0)
         if rna_id >= len(self.numbers):
             if number == 0:
                 return
             room = max(2 * len(self.numbers), rna_id + 1)
             self.numbers = np.pad(self.numbers, (0, room - len(self.numbers)))
-        self.n_rnas += int(number > 0) - int(self.numbers[rna_id] > 0)
+        before = int(self.numbers[rna_id])
         self.numbers[rna_id] = number
+        self._count(number, 1)
+        self._count(before, -1)
+        if len(self.values) > 2 * self._n_live + len(self.numbers) // _SLACK:
+            self._pack()
+
+    def counts(self) -> dict[str, int]:
+        """Returns how many RNAs have each value that one has."""
+        pairs = zip(self.values, self._counts, strict=True)
+        return {value: n for value, n in pairs if n and value is not None}
+
+    def _count(self, number: int, more: int) -> None:
+        if number:
+            n = self._counts[number] + more
+            self._counts[number] = n
+            self.n_rnas += more
+            if n == max(more, 0):  # the first one that has it, or the last one had
+                self._n_live += more
+
+    def _pack(self) -> None:
+        """Forgets the values that no RNA has any more."""
+        kept = [0, *(i for i, n in enumerate(self._counts) if n)]
+        numbers = np.zeros(len(self.values), np.int32)
+        numbers[kept] = np.arange(len(kept))
+        self.numbers = numbers[self.numbers]
+        self.values = [self.values[i] for i in kept]
+        self._counts = [self._counts[i] for i in kept]
+        self._numbers = {value: i for i, value in enumerate(self.values)}
 
 
 class MetadataColumns:
@@ -167,7 +201,7 @@ class MetadataColumns:
     @property
     def n_nucleotides(self) -> int:
         """Of all RNAs together."""
-        return sum(int(v) * n for v, n in self._counts(self._columns[LENGTH]).items())
+        return sum(int(v) * n for v, n in self._columns[LENGTH].counts().items())
 
     def key_facts(self) -> list[KeyFacts]:
         """Returns what there is to ask for, what most RNAs have first."""
@@ -180,16 +214,9 @@ class MetadataColumns:
         return sorted(there, key=lambda one: (-one.n_rnas, one.key))
 
     def _facts(self, key: str, column: _Column) -> KeyFacts:
-        counts = self._counts(column)
+        counts = column.counts()
         is_number = all(number_of(value) is not None for value in counts)
         return KeyFacts(key, column.n_rnas, len(counts), is_number)
-
-    def _counts(self, column: _Column) -> dict[str, int]:
-        """Returns how many RNAs have each value that one has."""
-        numbers = self._by_id(column)
-        counts = np.bincount(numbers, minlength=len(column.values)).tolist()
-        pairs = zip(column.values, counts, strict=True)
-        return {value: n for value, n in pairs if n and value is not None}
 
     def allowed(self, conditions: Sequence[Condition]) -> Bool[np.ndarray, " id"]:
         """Returns, for each id, whether an RNA is there and passes all conditions.
@@ -217,7 +244,7 @@ class MetadataColumns:
             return
         for i, condition in enumerate(conditions):
             key = condition.key
-            values = self._counts(self._columns.get(key, _Column()))
+            values = self._columns.get(key, _Column()).counts()
             if not values:
                 known = [LENGTH, *(one.key for one in self.key_facts())][:_MAX_TOLD]
                 raise InvalidRequestError(
