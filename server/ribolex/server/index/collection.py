@@ -4,6 +4,7 @@ Joins the records on disk with what is drawn from them in memory. Knows nothing 
 names of other collections, threads or messages.
 """
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool
 
-from ribolex.dictionary import AlignmentModel, Codes, Dictionary
+from ribolex.dictionary import Codes, Dictionary
 from ribolex.errors import (
     IncompatibleDictionaryError,
     InvalidRequestError,
@@ -22,6 +23,7 @@ from ribolex.errors import (
 from ribolex.rna import Rna
 from ribolex.server.index import schema
 from ribolex.server.index.details import Details, details_of
+from ribolex.server.index.drawn import Drawn
 from ribolex.server.index.explanation import Aligned
 from ribolex.server.index.facts import Facts
 from ribolex.server.index.feature_search import FeatureScan, Source
@@ -44,7 +46,10 @@ from ribolex.server.index.records import (
 from ribolex.server.index.relatives import Relative, Sought
 from ribolex.server.index.seams import Indexes
 from ribolex.server.index.search import Found, Query, Rank, Search, choose
-from ribolex.server.index.upkeep import RelativesOptions, open_indexes
+from ribolex.server.index.upkeep import RelativesOptions
+from ribolex.server.logs import log_fault
+
+_LOG = logging.getLogger(__name__)
 
 Change = Storing | Removal
 
@@ -70,9 +75,9 @@ class Collection:
         self._folder, self._options = folder, options
         self._records = Records(folder / schema.RECORDS)
         self.facts = Facts.from_json(self._records.facts)
-        self._metadata = MetadataColumns()
-        self._model: AlignmentModel | None = None
-        self._indexes: Indexes | None = None
+        self._dictionary: Dictionary | None = None
+        self._drawn: Drawn | None = None
+        self._is_leading = False
 
     @staticmethod
     def create(folder: Path, facts: Facts) -> None:
@@ -98,19 +103,29 @@ class Collection:
                 dictionary.content_id,
                 self.facts.content_id,
             )
-        self._indexes = open_indexes(
+        self._dictionary = dictionary
+        self._drawn = Drawn.of(
             self._folder, dictionary, self.facts.measure, self._records, self._options
         )
-        for rna_id, metadata, length in self._records.scan_metadata():
-            self._metadata.put(rna_id, metadata, length)
-        self._model = dictionary.alignment
+        if self._is_leading:
+            self.lead()
 
     @property
     def indexes(self) -> Indexes:
         """What searches ask; NotReadyError before `load`."""
-        if self._indexes is None:
+        return self._seen().indexes
+
+    @property
+    def _metadata(self) -> MetadataColumns:
+        return self._seen().metadata
+
+    def _seen(self) -> Drawn:
+        """Returns what is in memory; what a change left behind is drawn anew."""
+        if self._drawn is None and self._dictionary is not None:
+            self.load(self._dictionary)
+        if self._drawn is None:
             raise NotReadyError(f"collection {self.facts.name!r} has no index yet")
-        return self._indexes
+        return self._drawn
 
     def catch_up(self, within_s: float) -> bool:
         """Has the indexes do what they could not; see `CodeIndex.catch_up`."""
@@ -118,6 +133,7 @@ class Collection:
 
     def lead(self) -> None:
         """Tells the indexes that this is what is searched."""
+        self._is_leading = True
         self.indexes.codes.lead()
 
     def details(self) -> Details:
@@ -126,51 +142,31 @@ class Collection:
 
     def close(self) -> None:
         """Closes the file; everything acknowledged is in it."""
-        for index in self._indexes or ():
-            if index is not None:
-                index.close()
+        if self._drawn is not None:
+            self._drawn.close()
         self._records.close()
 
     def write(self, changes: Sequence[Change]) -> list[Written]:
         """Makes changes one after the other, in one transaction; tells of each.
 
-        On return they are on disk, and every search sees them. After an error none of
-        them was made.
+        On return they are on disk, and every search sees them: if an index failed to
+        follow, the next use waits until it is drawn anew. After an error none was made.
 
         Raises:
             InvalidRequestError: the RNAs would have too many different keys.
         """
+        drawn = self._seen()
         # What is decided elsewhere was looked at there.
         asked = [each for each in changes if isinstance(each, Storing)]
         came = [r for each in asked if each.places is None for r, _, _ in each.rnas]
-        self._metadata.check_keys(key for rna in came for key in rna.metadata)
-        pool = self.facts.measure.pool
-        steps: list[Put | Removal] = []
-        for each in changes:
-            if isinstance(each, Removal):
-                steps.append(each)
-                continue
-            records = [
-                Record(r, codes, pool(codes), fvu) for r, codes, fvu in each.rnas
-            ]
-            steps.append(Put(records, each.places))
-        codes, relatives = self.indexes
-        done = self._records.write(steps)
-        stored = done.stored
-        if done.removed:
-            codes.remove(done.removed)
-            self._metadata.remove(done.removed)
-            if relatives is not None:
-                relatives.remove(done.removed)
-        if stored:
-            changes_of = [done.changes[rna_id] for rna_id in stored]
-            codes.put(list(stored), changes_of, [one.pooled for one in stored.values()])
-        for rna_id, record in stored.items():
-            rna = record.rna
-            self._metadata.put(rna_id, rna.metadata, len(rna.sequence))
-            if relatives is not None:
-                change = done.changes[rna_id]
-                relatives.put(rna_id, change, rna.sequence, record.codes)
+        drawn.metadata.check_keys(key for rna in came for key in rna.metadata)
+        done = self._records.write([self._step(each) for each in changes])
+        try:
+            drawn.follow(done)
+        except Exception as error:
+            # They are on disk, so they were made; what did not follow is not asked.
+            self._drawn = None
+            log_fault(_LOG, "an index is drawn anew", error, collection=self.facts.name)
         return done.written
 
     def upsert(self, rnas: Sequence[Encoded]) -> Written:
@@ -282,14 +278,20 @@ class Collection:
 
     def step(self, scan: FeatureScan) -> bool:
         """Takes a search for features a block further; returns whether it is done."""
-        n_features = self.facts.n_features
-        codes, metadata = self.indexes.codes, self._metadata
-        return scan.step(Source(self._records, codes, metadata, n_features))
+        codes, n_features = self.indexes.codes, self.facts.n_features
+        return scan.step(Source(self._records, codes, self._metadata, n_features))
 
     def examples(self, feature: int, limit: int) -> list[Example]:
         """Returns the RNAs in which a feature fires most strongly, strongest first."""
         strongest = self.indexes.codes.strongest(feature, limit)
         return examples_of(feature, strongest, self._records)
+
+    def _step(self, change: Change) -> Put | Removal:
+        if isinstance(change, Removal):
+            return change
+        pool = self.facts.measure.pool
+        records = [Record(r, codes, pool(codes), fvu) for r, codes, fvu in change.rnas]
+        return Put(records, change.places)
 
     def _find(self, name: str) -> int:
         rna_id = self._records.find(name)
@@ -354,7 +356,7 @@ class Collection:
         }
 
     def _explain_aligned(self, query: Aligned, found: Relative, max_shared: int) -> Hit:
-        record, model = self._records.read(found.rna_id), self._model
+        record, model = self._records.read(found.rna_id), self._seen().model
         assert model is not None  # without one nothing is found
         sides = query, Aligned(record.rna.sequence, record.codes)
         return hit_of(

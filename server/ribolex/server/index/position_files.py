@@ -85,12 +85,20 @@ class BlockFolder(Generic[Block]):
         return mapped
 
     def drop(self, blocks: Iterable[Block]) -> None:
-        """Removes blocks from the disk; their memory stays while it is in use."""
+        """Removes blocks from the disk; their memory stays while it is in use.
+
+        If the disk does not take it, they stay there until the folder is opened: what
+        is in them is dead, or there twice, to who opens it.
+        """
         dropped = [self._held.pop(id(block), None) for block in blocks]
-        self._write_manifest()
-        for held in dropped:
-            if held is not None:
-                (self._folder / held[1]).unlink(missing_ok=True)
+        try:
+            # Those that are named are there: only then their files go.
+            self._write_manifest()
+            for held in dropped:
+                if held is not None:
+                    (self._folder / held[1]).unlink(missing_ok=True)
+        except OSError as error:
+            _LOG.warning("%s cannot be tidied: %s", self._folder, error)
 
     def _names(self) -> list[str]:
         return [name for _, name in self._held.values()]
@@ -144,11 +152,15 @@ def _write(path: Path, arrays: dict[str, np.ndarray], basis: str) -> None:
     for part in parts:
         crc = zlib.crc32(part, crc)
     temporary = path.with_suffix(".new")
-    with temporary.open("wb") as file:
-        file.write(_HEAD.pack(_MAGIC, crc, len(text)))
-        file.writelines(parts)
-    sync(temporary)
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(_HEAD.pack(_MAGIC, crc, len(text)))
+            file.writelines(parts)
+        sync(temporary)
+        temporary.replace(path)
+    finally:
+        # On a full disk a part of it would take the room of what matters.
+        temporary.unlink(missing_ok=True)
     sync(path.parent)
 
 
