@@ -26,6 +26,7 @@ from ribolex.trainer.annotation.findings import find
 from ribolex.trainer.annotation.firings import Firings
 from ribolex.trainer.annotation.labels import label_nucleotides, label_rnas
 from ribolex.trainer.annotation.material import arrange
+from ribolex.trainer.annotation.measuring import rank_rnas
 from ribolex.trainer.annotation.ranking import rank
 from ribolex.trainer.annotation.significance import Measured, assess
 from ribolex.trainer.annotation.walk import walk
@@ -87,7 +88,8 @@ def _measure(
     took("walk")
     ranked = rank(firings, labels, _silent)
     took("rank")
-    measured = Measured(firings, ranked, rank(found.peaks, of_rnas, _silent), found)
+    rnas_ranked, by_length = rank_rnas(found.peaks, of_rnas, material)
+    measured = Measured(firings, ranked, rnas_ranked, found, by_length)
     took("rank RNAs")
     significance = assess(measured, material)
     took("tests")

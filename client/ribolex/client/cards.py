@@ -305,6 +305,8 @@ def _basis(card: records.FeatureCard, is_wide: bool) -> str:
         *structures,
         f"{basis.get('tests', '?')} tests",
     ]
+    if against := basis.get("types, families and clans against"):
+        told.append(f"types, families and clans against {against}")
     if is_wide and (control := basis.get("random control")):
         told.append(f"beats: share of {control}")
     return ", ".join(told)

@@ -199,7 +199,7 @@ def finding(kind: str, label: str, precision: float, base: float = 0.1) -> Findi
                 ("family", "RF00001", 0.4),
                 ("nucleotide", "G", 0.2),
             ],
-            "more often in bulges (5.0x), in f1 (RF00001) (4.0x)",
+            "more often in bulges (5.0x), in f1 (RF00001) (4.0x for its length)",
         ),
         ([("structure", "stem", 0.7)], "fires in stems"),
         (

@@ -11,7 +11,7 @@ from ribolex.errors import InvalidRequestError
 from ribolex.rna import Rna
 from ribolex.trainer.annotation.folding import SOURCE, fold_missing
 from ribolex.trainer.annotation.profile import classify, consensus
-from ribolex.trainer.annotation.redraws import N_DRAWS, redraw
+from ribolex.trainer.annotation.redraws import N_DRAWS, Groups, redraw
 from ribolex.trainer.annotation.walk import LONGEST, N_COVERS, Shapes, walk
 
 
@@ -92,12 +92,15 @@ def test_consensus_says_what_most_families_have() -> None:
     assert consensus(np.full((7, 4), 0.25, np.float32)) == "."
 
 
-def test_redraws_are_weighted_sums_over_clans(drawn: Drawn) -> None:
+@pytest.mark.parametrize("n_strata", [1, 3])
+def test_redraws_are_weighted_sums_over_clans(drawn: Drawn, n_strata: int) -> None:
     material, labels = drawn.material, drawn.labels
     clans = material.clans[material.rna_of_row]
+    strata = material.rna_of_row.astype(np.int64) % n_strata
     features = np.array([0, 1, 3, 3])
     chosen = np.array([0, labels.names.index("structure:stem"), 2, 3])
-    found = redraw(drawn.firings, labels, clans, features, chosen, seed=5)
+    groups = Groups(clans, strata)
+    found = redraw(drawn.firings, labels, groups, features, chosen, seed=5)
     n_clans = material.n_clans
     weights = np.random.default_rng(5).poisson(1.0, (n_clans, N_DRAWS))
     for pair, (feature, label) in enumerate(zip(features, chosen, strict=True)):
@@ -106,14 +109,16 @@ def test_redraws_are_weighted_sums_over_clans(drawn: Drawn) -> None:
         slot = labels.slots[:, labels.slot_of[label]]
         for draw in range(0, N_DRAWS, 37):
             weight = weights[clans, draw] * (slot != -2)
-            base = weight[slot == label].sum() / weight.sum()
-            np.testing.assert_allclose(found.base[pair, draw], base, rtol=1e-5)
             total = weight[rows].sum()
-            if total:
-                share = weight[rows][slot[rows] == label].sum() / total
-                np.testing.assert_allclose(
-                    found.precision[pair, draw], share, rtol=1e-5
-                )
+            if not total:
+                assert np.isnan(found.precision[pair, draw])
+                continue
+            share = weight[rows][slot[rows] == label].sum() / total
+            np.testing.assert_allclose(found.precision[pair, draw], share, rtol=1e-5)
+            has = np.bincount(strata, weight * (slot == label), n_strata)
+            everywhere = has / np.maximum(np.bincount(strata, weight, n_strata), 1)
+            base = (weight * everywhere[strata])[rows].sum() / total
+            np.testing.assert_allclose(found.base[pair, draw], base, rtol=1e-5)
 
 
 def test_firing_on_both_partners_is_seen(drawn: Drawn) -> None:

@@ -23,7 +23,7 @@ from ribolex.trainer.annotation.significance import assess
 from ribolex.trainer.cli import register
 from ribolex.trainer.evaluation.sample import Sample
 from ribolex.trainer.findings import Look, look
-from ribolex.trainer.findings.arms import neurons
+from ribolex.trainer.findings.arms import neurons, of_sae
 from ribolex.trainer.findings.best import find_best
 from ribolex.trainer.findings.sampling import sample
 
@@ -35,6 +35,7 @@ ARMS = [
     "random decoder",
     "random model",
     "shuffled RNAs",
+    "coin flips",
 ]
 
 
@@ -157,7 +158,8 @@ def test_the_planted_feature_is_chosen_and_holds_on_other_families(
     on, held_out = (label(each.rnas, each.read) for each in (given, other))
     steps = Steps(silent, silent, silent)
     measured = measure(sae, on, steps)
-    best = find_best(sae, measured, assess(measured, on.material), held_out, steps)
+    tests = assess(measured, on.material)
+    best = find_best(of_sae(sae), measured, tests, held_out, steps)
     scores = {each.label: each for each in best}
     hairpin, letter = scores["structure:hairpin"], scores["nucleotide:A"]
     assert hairpin.feature == 4

@@ -95,3 +95,54 @@ def test_dealt_terms_are_found_by_the_papers_rule_only(material: Material) -> No
     found = Counts.of(assess_terms(presence, material, dealt))
     assert found.features <= 4
     assert found.features_within > 40
+
+
+@pytest.fixture(scope="module")
+def mixed() -> Material:
+    """Gives RNAs of 90 families of three types that differ in length but overlap."""
+    generator = np.random.default_rng(1)
+    rnas = []
+    for family in range(90):
+        middle = (70, 100, 220)[family % 3] * np.exp(generator.normal(0, 0.4))
+        for member in range(N_MEMBERS):
+            n = int(np.clip(middle * np.exp(generator.normal(0, 0.1)), 30, 900))
+            labels = {
+                "family_acc": f"RF{family:05d}",
+                "type": ("Gene;tRNA", "Gene;sRNA", "Cis-reg")[family % 3],
+            }
+            rnas.append(Rna(f"r{family}.1/{member}", "A" * n, None, labels))
+    n = len(rnas)
+    rows = np.zeros((n, 1), np.float16)
+    every = np.arange(n, dtype=np.int32)
+    whole = Activations(rows, every, np.full(n, -1, np.int32), np.arange(n + 1))
+    return arrange(rnas, whole)
+
+
+def test_coin_flips_have_a_term_by_the_papers_rule_only(mixed: Material) -> None:
+    """A longer RNA fires more; dealt among RNAs of a length, terms still show that."""
+    generator = np.random.default_rng(0)
+    chance = 1 - (1 - np.linspace(0.002, 0.01, 64)) ** mixed.lengths[:, None]
+    fires = generator.random(chance.shape) < chance
+    # One feature is of a type beside that: of the shortest, which fire the least.
+    is_trna = [rna.metadata["type"] == "Gene;tRNA" for rna in mixed.rnas]
+    more = 1 - (1 - chance[:, 0]) ** 3
+    fires[:, 0] = generator.random(len(more)) < np.where(is_trna, more, chance[:, 0])
+    presence = sparse.csr_array(fires.astype(np.float32))
+    terms = gather_terms(mixed, [], Ontology())
+    tested = assess_terms(presence, mixed, terms)
+    passes = np.argwhere(tested.passes)
+    assert [(f, terms.names[t]) for f, t in passes.tolist()] == [(0, "type:Gene;tRNA")]
+    assert tested.passes_within[1:].any(1).mean() > 0.9
+    dealt = Counts.of(assess_terms(presence, mixed, deal(terms, mixed, generator)))
+    assert dealt.features == 0
+    assert dealt.features_within > 50
+
+
+def test_terms_are_dealt_to_rnas_of_about_their_length(mixed: Material) -> None:
+    terms = gather_terms(mixed, [], Ontology())
+    dealt = deal(terms, mixed, np.random.default_rng(0))
+    before, after = (
+        mixed.lengths @ each.of_rna / each.of_rna.sum(0) for each in (terms, dealt)
+    )
+    np.testing.assert_allclose(after, before, rtol=0.2)
+    assert abs(terms.of_rna - dealt.of_rna).sum() > 0.5 * terms.of_rna.sum()

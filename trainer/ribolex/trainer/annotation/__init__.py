@@ -3,8 +3,9 @@
 `annotate` looks where features fire on RNAs. Labels of nucleotides (letter, 3-mer,
 structure element, pair, loop) and of RNAs (type, family, clan) are in `labels`. Every
 feature is ranked against every label (`ranking`), tested against circular shifts of
-whole clans (`walk`, `significance`), redrawn (`redraws`), and held against a random
-dictionary and shuffled RNAs (`controls`). What passes are its findings (`findings`);
+whole clans or, over RNAs, against such of about the same length (`walk`, `lengths`,
+`significance`), redrawn (`redraws`), and held against a random dictionary, shuffled
+RNAs (`controls`) and coin flips (`flips`). What passes are its findings (`findings`);
 fixed rules say them (`sentences`).
 """
 

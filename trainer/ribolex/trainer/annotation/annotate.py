@@ -6,20 +6,29 @@ Knows nothing of how the autoencoder was trained.
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
+from jaxtyping import Float32
+
 from ribolex.dictionary import FeatureTable, Sae
 from ribolex.rna import Rna
 from ribolex.trainer.activations import Activations, Progress
 from ribolex.trainer.annotation.controls import N_RANDOM, Controls, read_shuffled
 from ribolex.trainer.annotation.findings import Finding, Random, find
+from ribolex.trainer.annotation.firings import Firings
+from ribolex.trainer.annotation.flips import flip
 from ribolex.trainer.annotation.interpretation import interpret
-from ribolex.trainer.annotation.measuring import Steps, label, measure, silent
+from ribolex.trainer.annotation.measuring import Steps, label, measure, silent, weigh
 from ribolex.trainer.annotation.significance import assess
 from ribolex.trainer.annotation.table import (
+    count_flips,
     count_kinds,
     describe_basis,
     suggest,
     tabulate,
 )
+
+N_FLIPS = 256
+"""Features of coin flips that a dictionary is held against, at most."""
 
 Note = Callable[[str, int, int], None]
 """Is told a step, how much of it is done, and of how much."""
@@ -68,12 +77,16 @@ def annotate(
         tests = assess(other, material)
         random = Random.of(other, tests)
         random_findings = find(other, tests, material, None)
+    coins = _flipped(measured.firings, material.n_rows)
+    flips = weigh(flip(coins, material), on, Steps(silent, silent, silent))
+    flip_findings = find(flips, assess(flips, material), material, None)
     findings = find(measured, significance, material, random)
     basis = describe_basis(material, significance, findings)
     if controls.random is not None:
         n_random = min(N_RANDOM, controls.random.n_features)
         basis["random control"] = f"{controls.random_what}, {n_random} features"
         basis |= count_kinds(random_findings, "random ")
+    basis |= count_flips(len(coins), flip_findings)
     if shuffled is not None:
         basis["shuffled nucleotides"] = shuffled.n_nucleotides
     table = tabulate(material, measured, significance, findings, shuffled)
@@ -89,6 +102,15 @@ def annotate(
         table = suggest(table, suggestions)
         basis["features a language model was asked about"] = len(suggestions)
     return replace(table, basis=basis)
+
+
+def _flipped(firings: Firings, n_rows: int) -> Float32[np.ndarray, " n_coins"]:
+    """Returns densities of some features, from the rarest to the densest."""
+    ordered = np.sort(firings.counts) / max(n_rows, 1)
+    places = np.linspace(0, len(ordered) - 1, min(N_FLIPS, len(ordered)))
+    out: Float32[np.ndarray, " n_coins"]
+    out = ordered[places.round().astype(np.int64)].astype(np.float32)
+    return out
 
 
 def in_one(progress: Progress) -> Note:

@@ -15,14 +15,13 @@ from ribolex.dictionary import Evidence
 from ribolex.trainer.annotation.firings import Firings
 from ribolex.trainer.annotation.material import Material
 from ribolex.trainer.annotation.ranking import Ranking
-from ribolex.trainer.annotation.redraws import N_DRAWS, redraw
+from ribolex.trainer.annotation.redraws import N_DRAWS, Groups, redraw
 from ribolex.trainer.annotation.significance import (
     MIN_FAMILIES,
     MIN_RNAS,
     Measured,
     Significance,
     members,
-    presence,
 )
 
 MAX_Q = 0.05
@@ -58,13 +57,16 @@ class Finding:
     precision: float
     """Share with the label where the feature fires."""
     base: float
-    """Share with the label everywhere."""
+    """Share expected there: that with the label everywhere, of RNAs among those of the
+    same lengths."""
     recall: float = 0.0
     auroc: float = 0.5
     average_precision: float = 0.0
     mcc: float = 0.0
     f1: float = 0.0
     constant_f1: float = 0.0
+    share: float = 0.0
+    """With the label everywhere."""
     percentile: float | None = None
     draws: Float32[np.ndarray, "2 draw"] = field(
         default_factory=lambda: np.ones((2, 1), np.float32)
@@ -97,7 +99,7 @@ class Finding:
             ("enrichment", self.enrichment, 1.0, self.enrichment_interval, None),
             ("recall", self.recall, None, None, None),
             ("auroc", self.auroc, 0.5, None, None),
-            ("average_precision", self.average_precision, self.base, None, None),
+            ("average_precision", self.average_precision, self.share, None, None),
             ("mcc", self.mcc, 0.0, None, self.percentile),
             ("f1_gain", gain, self.constant_f1, None, None),
         )
@@ -173,6 +175,7 @@ def find(
         chance.families,
         clan_of_row,
         clan_of_row,
+        np.zeros(len(clan_of_row), np.int64),
         None if random is None else random.nucleotides,
     )
     of_rnas = _Table(
@@ -183,6 +186,7 @@ def find(
         _families(measured, material),
         material.clans,
         np.arange(len(material.rnas), dtype=np.int32),
+        measured.by_length.strata,
         None if random is None else random.rnas,
     )
     out: dict[int, list[Finding]] = defaultdict(list)
@@ -207,6 +211,8 @@ class _Table(NamedTuple):
     """What is drawn anew."""
     alone: Int32[np.ndarray, " member"]
     """What is drawn anew where a label is a clan or a family itself."""
+    strata: Int64[np.ndarray, " member"]
+    """Chance is that of members of the same."""
     random: Float32[np.ndarray, "n_others label"] | None
 
 
@@ -215,10 +221,10 @@ def _choose(table: _Table) -> tuple[Int64[np.ndarray, " pair"], ...]:
     ranked, labels = table.ranked, table.ranked.labels
     kinds = np.array([labels.kind_of(i) for i in range(len(labels))])
     least = np.where(np.isin(kinds, _GROUPS), 1, MIN_FAMILIES)
-    lift = ranked.precision - ranked.base
+    lift = ranked.precision - ranked.chance
     passes = (
         (table.q_values <= MAX_Q)
-        & (ranked.precision >= MIN_ENRICHMENT * ranked.base)
+        & (ranked.precision >= MIN_ENRICHMENT * ranked.chance)
         & (table.support >= MIN_RNAS)
         & (table.families >= least)
     )
@@ -243,7 +249,12 @@ def _find(table: _Table, seed: int) -> list[tuple[int, Finding]]:
     draws = np.zeros((len(features), 2, N_DRAWS), np.float32)
     for mask, groups in ((is_group, table.alone), (~is_group, table.clans)):
         redrawn = redraw(
-            table.firings, labels, groups, features[mask], found[mask], seed
+            table.firings,
+            labels,
+            Groups(groups, table.strata),
+            features[mask],
+            found[mask],
+            seed,
         )
         draws[mask] = np.stack(redrawn, axis=1)
     ratio = draws[:, 0] / np.maximum(draws[:, 1], 1e-9)
@@ -251,7 +262,7 @@ def _find(table: _Table, seed: int) -> list[tuple[int, Finding]]:
     is_firm = (np.nan_to_num(ratio) > 1).mean(1) >= _FIRM
     # Worked out once: each is a table of all features and labels.
     mcc, precision, recall = ranked.mcc, ranked.precision, ranked.recall
-    base, constant_f1 = ranked.base, ranked.constant_f1
+    chance, base, constant_f1 = ranked.chance, ranked.base, ranked.constant_f1
     out = []
     for i in np.flatnonzero(is_firm).tolist():
         f, label = int(features[i]), int(found[i])
@@ -265,13 +276,14 @@ def _find(table: _Table, seed: int) -> list[tuple[int, Finding]]:
             support=int(table.support[f, label]),
             n_families=int(table.families[f, label]),
             precision=float(precision[f, label]),
-            base=float(base[label]),
+            base=float(chance[f, label]),
             recall=float(recall[f, label]),
             auroc=float(ranked.auroc[f, label]),
             average_precision=float(ranked.average_precision[f, label]),
             mcc=float(mcc[f, label]),
             f1=float(ranked.f1[f, label]),
             constant_f1=float(constant_f1[label]),
+            share=float(base[label]),
             percentile=percentile,
             draws=draws[i],
             precision_interval=(float(intervals[0][i, 0]), float(intervals[0][i, 1])),
@@ -286,7 +298,7 @@ def _families(
 ) -> Int64[np.ndarray, "n_features label"]:
     """Returns how many families of a label fire a feature in some member with it."""
     labels = measured.rnas.labels
-    fires = presence(measured.walk, len(material.rnas))
+    fires = measured.by_length.fires.T.tocsr()
     owned = members(labels).tocsc()
     out = np.zeros((measured.firings.n_features, len(labels)), np.int64)
     n_families = int(material.families[-1]) + 1 if len(material.families) else 0

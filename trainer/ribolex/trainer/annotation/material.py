@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int32, Int64
+from jaxtyping import Float32, Float64, Int32, Int64
 from torch import Tensor
 
 from ribolex.rna import Rna
@@ -42,6 +42,11 @@ class Material:
     def n_rows(self) -> int:
         """Rows in all."""
         return int(self.offsets[-1])
+
+    @property
+    def lengths(self) -> Float64[np.ndarray, " rna"]:
+        """Nucleotides of each RNA, those without a row included."""
+        return np.array([len(rna.sequence) for rna in self.rnas], np.float64)
 
     @property
     def n_clans(self) -> int:

@@ -4,6 +4,7 @@ Knows nothing of tests or of what is done with the counts.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -19,9 +20,10 @@ from ribolex.trainer.annotation.labels import (
     label_nucleotides,
     label_rnas,
 )
+from ribolex.trainer.annotation.lengths import ByLength
 from ribolex.trainer.annotation.material import Material, arrange
-from ribolex.trainer.annotation.ranking import rank
-from ribolex.trainer.annotation.significance import Measured
+from ribolex.trainer.annotation.ranking import Ranking, rank
+from ribolex.trainer.annotation.significance import Measured, members, presence
 from ribolex.trainer.annotation.walk import walk
 
 
@@ -76,12 +78,26 @@ def measure(
 def weigh(firings: Firings, on: Labelled, steps: Steps) -> Measured:
     """Returns what features come to that fire so."""
     found = walk(firings, on.labels, on.pairing, on.material, steps.walk)
-    return Measured(
-        firings,
-        rank(firings, on.labels, steps.rank),
-        rank(found.peaks, on.of_rnas, silent),
-        found,
-    )
+    ranked = rank(firings, on.labels, steps.rank)
+    rnas = rank_rnas(found.peaks, on.of_rnas, on.material)
+    return Measured(firings, ranked, rnas.ranked, found, rnas.by_length)
+
+
+class RankedRnas(NamedTuple):
+    """What features come to in whole RNAs."""
+
+    ranked: Ranking
+    """By the largest value in each; expected is what their lengths give."""
+    by_length: ByLength
+
+
+def rank_rnas(peaks: Firings, labels: Labels, material: Material) -> RankedRnas:
+    """Returns what features come to whose largest values in RNAs these are."""
+    lengths = material.lengths
+    by_length = ByLength.of(presence(peaks, len(lengths)), lengths)
+    ranked = rank(peaks, labels, silent)
+    expected = by_length.expected(members(labels))
+    return RankedRnas(replace(ranked, expected=expected), by_length)
 
 
 def select(firings: Firings, features: Int64[np.ndarray, " chosen"]) -> Firings:

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64, UInt8
-from scipy import sparse
 
+from ribolex.trainer.annotation.lengths import ByLength, sort_out
 from ribolex.trainer.annotation.material import Material
-from ribolex.trainer.annotation.significance import MIN_RNAS, presence
-from ribolex.trainer.annotation.walk import LONGEST, N_COVERS, Shapes, Walk
+from ribolex.trainer.annotation.significance import MIN_RNAS
+from ribolex.trainer.annotation.walk import LONGEST, N_COVERS, Shapes
 
 _WHOLE = 0.8
 _MOTIF = 20
@@ -62,26 +62,24 @@ def classify(shapes: Shapes, is_supported: Bool[np.ndarray, " n_features"]) -> S
     return Shaped(names.tolist(), run.astype(np.int32), period)
 
 
-def select_types(walk: Walk, material: Material) -> Selectivity:
-    """Returns which types features prefer: shares of their RNAs, types weighing alike.
+def select_types(by_length: ByLength, material: Material) -> Selectivity:
+    """Returns which types features prefer: how often they fire in each, for its length.
 
-    Of types with the least support, each RNA's written out in full.
+    That is over how often they do in RNAs of the same lengths, types weighing alike;
+    of types with the least support, each RNA's written out in full.
     """
     types = [rna.metadata.get("type", "") for rna in material.rnas]
     names, of_rna, sizes = np.unique(types, return_inverse=True, return_counts=True)
     kept = np.flatnonzero((sizes >= MIN_RNAS) & (names != ""))
-    n = walk.peaks.n_features
+    n = len(by_length.rates)
     if not len(kept):
         nothing = np.full(n, np.nan, np.float32)
         return Selectivity(nothing, nothing, [""] * n)
-    gather = sparse.csr_array(
-        (np.ones(len(types), np.float32), (of_rna.ravel(), np.arange(len(types)))),
-        shape=(len(names), len(types)),
-    )
-    counts = (gather @ presence(walk, len(types))).toarray()[kept].T
-    rates = counts / sizes[kept]
-    sums = rates.sum(1, keepdims=True)
-    shares = rates / np.maximum(sums, 1e-12)
+    members = sort_out(of_rna.ravel())[kept].T.tocsr()
+    counts, expected = by_length.fires @ members, by_length.expected(members)
+    times = counts.toarray() / np.maximum(expected, 1e-12)
+    sums = times.sum(1, keepdims=True)
+    shares = times / np.maximum(sums, 1e-12)
     logs = np.log(np.where(shares > 0, shares, 1.0))
     entropy = -(shares * logs).sum(1) / max(np.log(len(kept)), 1e-12)
     fires = sums[:, 0] > 0

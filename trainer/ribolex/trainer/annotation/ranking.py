@@ -6,7 +6,7 @@ Counts are exact, ties included. Knows nothing of chance.
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Float64, Int64
 
 from ribolex.trainer.activations import Progress
 from ribolex.trainer.annotation.compiled import compiled, over_features
@@ -31,6 +31,9 @@ class Ranking:
     f1: Float32[np.ndarray, "n_features label"]
     """At its best threshold above 0."""
     labels: Labels
+    expected: Float64[np.ndarray, "n_features label"]
+    """Hits that would be there by chance: as many as the label has everywhere; of RNAs,
+    in RNAs of their lengths."""
 
     @property
     def drawn(self) -> Int64[np.ndarray, "n_features label"]:
@@ -60,6 +63,13 @@ class Ranking:
         return out
 
     @property
+    def chance(self) -> Float32[np.ndarray, "n_features label"]:
+        """Share with the label expected where the feature fires; 0 if it never does."""
+        share = self.expected / np.maximum(self.drawn, 1)
+        out: Float32[np.ndarray, "n_features label"] = share.astype(np.float32)
+        return out
+
+    @property
     def constant_f1(self) -> Float32[np.ndarray, " label"]:
         """F1 of the best predictor that looks at nothing: it always says yes."""
         out: Float32[np.ndarray, " label"] = 2 * self.base / (1 + self.base)
@@ -67,10 +77,13 @@ class Ranking:
 
     @property
     def mcc(self) -> Float32[np.ndarray, "n_features label"]:
-        """Matthews' correlation of firing with the label; 0 where either never is."""
-        hits, drawn = self.hits.astype(np.float64), self.drawn.astype(np.float64)
-        totals, known = self.labels.totals, self.labels.known.astype(np.float64)
-        over = hits * known - drawn * totals
+        """Matthews' correlation of firing with the label, hits over those expected.
+
+        0 where either never is.
+        """
+        drawn, totals = self.drawn.astype(np.float64), self.labels.totals
+        known = self.labels.known.astype(np.float64)
+        over = (self.hits - self.expected) * known
         under = drawn * (known - drawn) * totals * (known - totals)
         found = np.where(under > 0, over / np.sqrt(np.maximum(under, 1.0)), 0.0)
         out: Float32[np.ndarray, "n_features label"] = found.astype(np.float32)
@@ -110,7 +123,9 @@ def rank(firings: Firings, labels: Labels, progress: Progress) -> Ranking:
     for done in over_features(kernel, n):
         progress(done, n)
     auroc, precision, f1 = measures
-    return Ranking(fired, hits, auroc, precision, f1, labels)
+    shares = labels.totals / np.maximum(labels.known, 1)
+    expected = fired[:, labels.slot_of] * shares
+    return Ranking(fired, hits, auroc, precision, f1, labels, expected)
 
 
 @compiled

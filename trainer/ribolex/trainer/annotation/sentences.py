@@ -73,8 +73,8 @@ def describe(
     """Returns the label: "fires on G in hairpin loops of tRNA (RF00005)".
 
     Where nothing holds for most firings, what holds far more often than by chance is
-    said as just that: "more often in bulges (2.1x), on C (1.6x)"; without even that,
-    how it looks: "fires on single nucleotides, around gGNRA".
+    said as just that: "more often in bulges (2.1x), in tRNA (1.6x for its length)";
+    without even that, how it looks: "fires on single nucleotides, around gGNRA".
 
     Args:
         findings: those that tell the most first.
@@ -104,7 +104,7 @@ def describe(
     _drop_weaker(leanings)
     if leanings:
         said = list(leanings.values())[:_LEANINGS]
-        places = [f"{_place(each, families)} ({each.enrichment:.1f}x)" for each in said]
+        places = [f"{_place(each, families)} ({_times(each)})" for each in said]
         return Sentence(f"more often {', '.join(places)}{both}", _hold(said, _leans))
     if look is None or look.shape not in _SHAPES:
         return Sentence("", float("nan"))
@@ -138,6 +138,12 @@ def _hold(said: Sequence[Finding], rule: Callable[[Any, Any, str], Any]) -> floa
     """Returns the share of draws in which a rule holds for all that is said."""
     holds = [rule(each.draws[0], each.draws[1], each.kind) for each in said]
     return float(np.logical_and.reduce(holds).mean())
+
+
+def _times(finding: Finding) -> str:
+    """Returns "2.1x", of labels of RNAs "2.1x for its length": RNAs of that length."""
+    times = f"{finding.enrichment:.1f}x"
+    return f"{times} for its length" if finding.kind in _NAMED_PRECISION else times
 
 
 def _place(finding: Finding, families: Mapping[str, str]) -> str:

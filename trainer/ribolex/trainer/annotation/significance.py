@@ -2,8 +2,9 @@
 
 Nucleotides of one RNA are not independent, nor are RNAs of one clan. Labels of
 nucleotides are tested against circular shifts of whole clans (`walk`); types against
-other clans having the type; families and clans, which are such groups themselves, by
-Fisher's exact test over RNAs. Knows nothing of how large an effect is.
+other clans of about the same length having the type; families and clans, which are such
+groups themselves, against other RNAs of about the same lengths (`lengths`). Knows
+nothing of how large an effect is.
 """
 
 from dataclasses import dataclass
@@ -13,11 +14,11 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from scipy import sparse
 
-from ribolex.dictionary.drawn_sums import drawn_moments, moment_tail
+from ribolex.dictionary.drawn_sums import moment_tail
 from ribolex.dictionary.false_discovery import benjamini_hochberg
-from ribolex.trainer.annotation.chance import hypergeometric_tail
 from ribolex.trainer.annotation.firings import Firings
 from ribolex.trainer.annotation.labels import UNKNOWN, Labels
+from ribolex.trainer.annotation.lengths import ByLength
 from ribolex.trainer.annotation.material import Material
 from ribolex.trainer.annotation.ranking import Ranking
 from ribolex.trainer.annotation.walk import N_TURNS, Walk
@@ -47,6 +48,8 @@ class Measured(NamedTuple):
     rnas: Ranking
     """Of RNAs, by the largest value in each."""
     walk: Walk
+    by_length: ByLength
+    """Of RNAs."""
 
 
 def assess(measured: Measured, material: Material) -> Significance:
@@ -93,12 +96,11 @@ def _is_of_structure(labels: Labels) -> Int64[np.ndarray, " label"]:
     return out
 
 
-def presence(walk: Walk, n_rnas: int) -> sparse.csr_array:
-    """Returns the [rna, feature] matrix with a 1 where a feature fires."""
-    peaks = walk.peaks
+def presence(peaks: Firings, n_rnas: int) -> sparse.csr_array:
+    """Returns the [feature, rna] matrix with a 1 where a feature fires."""
     ones = np.ones(len(peaks.rows), np.float32)
     shape = (peaks.n_features, n_rnas)
-    return sparse.csr_array((ones, peaks.rows, peaks.offsets), shape=shape).T.tocsr()
+    return sparse.csr_array((ones, peaks.rows, peaks.offsets), shape=shape)
 
 
 def members(labels: Labels) -> sparse.csr_array:
@@ -115,30 +117,22 @@ def _test_rnas(
     measured: Measured, material: Material, is_group: Bool[np.ndarray, " label"]
 ) -> Float64[np.ndarray, "n_features label"]:
     """Returns probabilities: of families and clans over RNAs, of types over clans."""
-    ranked = measured.rnas
-    labels, n_rnas = ranked.labels, len(material.rnas)
+    ranked, by_length = measured.rnas, measured.by_length
+    labels = ranked.labels
     out = np.ones(ranked.hits.shape)
-    features, at = np.nonzero((ranked.hits > 0) & is_group)
-    out[features, at] = hypergeometric_tail(
-        ranked.hits[features, at],
-        ranked.fired[features, 0],
-        labels.totals[at],
-        n_rnas,
-    )
-    types = np.flatnonzero(~is_group)
-    owned = members(labels)[:, types]
+    owned = members(labels)
+    hits = ranked.hits[:, is_group].astype(np.float64)
+    out[:, is_group] = by_length.test(hits, owned[:, is_group])
     # A clan of RNAs of two types counts as two.
     keys = np.stack([material.clans, *labels.slots[:, :3].T], axis=1)
     units, of_rna = np.unique(keys, axis=0, return_inverse=True)
-    if len(units) < 3 or not len(types):
+    if len(units) < 3 or is_group.all():
         return out
+    n_rnas = len(material.rnas)
     gather = sparse.csr_array(
         (np.ones(n_rnas, np.float32), (of_rna.ravel(), np.arange(n_rnas))),
         shape=(len(units), n_rnas),
     )
-    sizes = np.bincount(of_rna.ravel(), minlength=len(units))
-    shares = (gather @ presence(measured.walk, n_rnas)).toarray() / sizes[:, None]
-    of_type = (gather @ owned > 0).toarray().astype(np.float64)
-    moments = drawn_moments(shares, of_type.sum(0).astype(np.int64))
-    out[:, types] = moment_tail(shares.T @ of_type, moments, step=0.0)
+    has = (gather @ owned[:, ~is_group]).toarray() > 0
+    out[:, ~is_group] = by_length.test_groups(of_rna.ravel(), has)
     return out

@@ -45,6 +45,8 @@ from ribolex.trainer.annotation.significance import (
 )
 
 _EXAMPLES = 5
+FLIPS = "coin flips"
+"""In the basis: how many there are, and as "coin flips with type" what they go with."""
 
 
 def tabulate(
@@ -71,7 +73,7 @@ def tabulate(
         _describe(i, findings.get(i, []), families, measured, significance, shaped)
         for i in range(n)
     ]
-    types = select_types(measured.walk, material)
+    types = select_types(measured.by_length, material)
     unknown = np.full(n, np.nan, np.float32)
     nothing = ("",) * n
     ratio, is_composition = unknown, np.zeros(n, bool)
@@ -164,6 +166,7 @@ def describe_basis(
         "false-discovery rate": MAX_Q,
         "least support": f"{MIN_FIRINGS} firings, {MIN_RNAS} RNAs, "
         f"{MIN_FAMILIES} families",
+        "types, families and clans against": "RNAs of about the same length",
         "supported features": int(significance.is_supported.sum()),
         **count_kinds(findings, ""),
     }
@@ -184,6 +187,17 @@ def count_kinds(
     for kind in KINDS:
         out[f"{prefix}features with {kind}"] = len(found[kind])
         out[f"{prefix}features with {kind}, f1 gained"] = len(better[kind])
+    return out
+
+
+def count_flips(
+    n_flips: int, findings: Mapping[int, list[Finding]]
+) -> dict[str, str | int | float]:
+    """Returns how many features of coin flips go with labels of each kind."""
+    out: dict[str, str | int | float] = {FLIPS: n_flips}
+    for kind in KINDS:
+        has = (any(each.kind == kind for each in own) for own in findings.values())
+        out[f"{FLIPS} with {kind}"] = sum(has)
     return out
 
 

@@ -57,8 +57,8 @@ def labels(
     """Count features that go with labels, beside neurons and controls.
 
     Dictionaries, of several layers as a rule, transcoders included, against the model's
-    own neurons, random directions, an untrained model and shuffled RNAs: the same
-    counts, tests and thresholds for all (docs/evidence.md, docs/findings.md).
+    own neurons, random directions, an untrained model, shuffled RNAs and coin flips:
+    the same counts, tests and thresholds for all (docs/evidence.md, docs/findings.md).
 
     Prints tables. Writes arms.tsv (sparsity, selectivity), kinds.tsv (features that go
     with letters, tracts, structure, types, families), labels.tsv (each label, and its
@@ -131,9 +131,10 @@ def terms(
     """Test the RNAs in which features fire for terms of an ontology.
 
     Best with a dictionary of whole sequences (level = "sequence"). One false-discovery
-    rate over all features and terms, terms of three clans or more tested over clans;
-    beside it the papers' rule, Fisher's test over RNAs corrected within each feature.
-    Both again for controls, and for terms dealt out by chance.
+    rate over all features and terms, terms of three clans or more tested over clans,
+    RNAs against those of their length; beside it the papers' rule, Fisher's test over
+    RNAs corrected within each feature. Both again for controls, coin flips among them,
+    and for terms dealt out by chance among RNAs of about one length.
 
     Prints tables. Writes counts.tsv and terms.tsv.gz to OUT.
     """

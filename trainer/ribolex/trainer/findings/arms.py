@@ -3,7 +3,7 @@
 Knows nothing of labels.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,13 +11,18 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float32
 from torch import Tensor
 
 from ribolex.dictionary import Dictionary, Sae
 from ribolex.lm import LanguageModel
 from ribolex.rna import Rna
 from ribolex.rna.shuffle import shuffle
+from ribolex.trainer.activations import Activations, Progress
 from ribolex.trainer.annotation import Note
+from ribolex.trainer.annotation.firings import Firings, collect_firings
+from ribolex.trainer.annotation.flips import flip
+from ribolex.trainer.annotation.material import Material
 from ribolex.trainer.evaluation.controls import ControlFits, Samples
 from ribolex.trainer.evaluation.sample import Sample, collect
 from ribolex.trainer.pretraining.evaluation import random_twin
@@ -25,12 +30,16 @@ from ribolex.trainer.pretraining.evaluation import random_twin
 _ROWS_AT_ONCE = 65_536
 
 
+Fires = Callable[[Material, Activations, Progress], Firings]
+"""Gives where features fire."""
+
+
 class Arm(NamedTuple):
     """Features, and the RNAs that they are looked at on."""
 
     name: str
     what: str
-    sae: Sae
+    fires: Fires
     described: Sample
     held_out: Sample | None
     """RNAs of other families; None where none were given."""
@@ -87,15 +96,15 @@ class Arms(NamedTuple):
         described, held_out = self._collect(dictionary, self.lm, self.rnas)
         k = dictionary.sae.k
         own = (described, held_out)
-        yield Arm("dictionary", "its features", dictionary.sae, *own)
+        yield Arm("dictionary", "its features", of_sae(dictionary.sae), *own)
         dense = neurons(described)
         width = dense.n_features // 2
         what = "each dimension above its mean, and below it, as two features"
-        yield Arm("neurons", what, dense, *own)
+        yield Arm("neurons", what, of_sae(dense), *own)
         yield Arm(
             "strongest neurons",
             f"of those the {min(k, width)} strongest of a row, in deviations",
-            replace(dense, k=min(k, width)),
+            of_sae(replace(dense, k=min(k, width))),
             *own,
         )
         if self.control_rows:
@@ -104,8 +113,14 @@ class Arms(NamedTuple):
             "shuffled RNAs",
             "the dictionary on letters shuffled with their neighbours, labels as of "
             "the true RNA",
-            dictionary.sae,
+            of_sae(dictionary.sae),
             *self._collect(dictionary, self.lm, self.shuffled),
+        )
+        yield Arm(
+            "coin flips",
+            "as many features that fire on any nucleotide by chance, as often",
+            of_coins(dictionary.features.density),
+            *own,
         )
 
     def _fitted(
@@ -121,12 +136,12 @@ class Arms(NamedTuple):
             device=self.device,
         )
         random = fits.random_decoder(partial(self.note, "random fit"))
-        yield Arm(random.name, random.what, random.sae, described, held_out)
+        yield Arm(random.name, random.what, of_sae(random.sae), described, held_out)
         if self.twin is None:
             return
         untrained = fits.random_model(self.twin, partial(self.note, "untrained fit"))
         own = self._collect(dictionary, self.twin, self.rnas)
-        yield Arm(untrained.name, untrained.what, untrained.sae, *own)
+        yield Arm(untrained.name, untrained.what, of_sae(untrained.sae), *own)
 
     def _collect(
         self, dictionary: Dictionary, lm: LanguageModel, rnas: Both
@@ -143,6 +158,22 @@ class Arms(NamedTuple):
             if each
         ]
         return parts[0], parts[1] if len(parts) > 1 else None
+
+
+def of_sae(sae: Sae) -> Fires:
+    """Returns where the features of an autoencoder fire."""
+    return partial(collect_firings, sae)
+
+
+def of_coins(density: Float32[np.ndarray, " n_features"]) -> Fires:
+    """Returns where coins fall so that features fire that often."""
+
+    def fires(
+        material: Material, _activations: Activations, _progress: Progress
+    ) -> Firings:
+        return flip(density, material)
+
+    return fires
 
 
 def neurons(sample: Sample) -> Sae:

@@ -9,12 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from ribolex.dictionary import Sae
-from ribolex.trainer.annotation.firings import collect_firings
 from ribolex.trainer.annotation.labels import Labels
 from ribolex.trainer.annotation.measuring import Labelled, Steps, select, weigh
 from ribolex.trainer.annotation.ranking import Ranking
 from ribolex.trainer.annotation.significance import Measured, Significance
+from ribolex.trainer.findings.arms import Fires
 
 
 class Score(NamedTuple):
@@ -40,14 +39,18 @@ class Best(NamedTuple):
 
 
 def find_best(
-    sae: Sae, measured: Measured, tests: Significance, held_out: Labelled, steps: Steps
+    fires: Fires,
+    measured: Measured,
+    tests: Significance,
+    held_out: Labelled,
+    steps: Steps,
 ) -> list[Best]:
     """Returns for each label that other families have, too, the best feature.
 
     Labels of families and clans, which those cannot have, are left out.
 
     Args:
-        sae: whose features.
+        fires: where the features do.
         measured: on the families to choose on.
         tests: of the same; only supported features are chosen.
         held_out: RNAs of other families.
@@ -63,7 +66,7 @@ def find_best(
     chosen = [_choose(table, labels, kept) for table, labels in tables]
     features = np.unique([f for part in chosen for f in part.values()]).astype(np.int64)
     material, activations = held_out.material, held_out.activations
-    firings = collect_firings(sae, material, activations, steps.encode)
+    firings = fires(material, activations, steps.encode)
     again = weigh(select(firings, features), held_out, steps)
     out = []
     for (table, _), part, other in zip(
@@ -103,7 +106,7 @@ def _score(ranked: Ranking, feature: int, name: str) -> Score:
     total, known = ranked.labels.totals[label], ranked.labels.known[label]
     base = total / known
     under = float(drawn) * (known - drawn) * total * (known - total)
-    over = float(hits) * known - float(drawn) * total
+    over = float(hits - ranked.expected[feature, label]) * known
     return Score(
         average_precision=float(ranked.average_precision[feature, label]),
         base=float(base),

@@ -17,7 +17,6 @@ from scipy import sparse
 from ribolex.dictionary import Dictionary
 from ribolex.lm import LanguageModel
 from ribolex.trainer.annotation import Note
-from ribolex.trainer.annotation.firings import Firings, collect_firings
 from ribolex.trainer.annotation.material import Material, arrange
 from ribolex.trainer.findings.arms import Arm, Arms, Both
 from ribolex.trainer.findings.ontology import Ontology, read_obo, read_terms
@@ -46,7 +45,7 @@ class Enrichment:
     n_nucleotides: int = 300_000
     control_rows: int = 300_000
     n_deals: int = 5
-    """Times that terms are dealt out by chance."""
+    """Times that terms are dealt out by chance, among RNAs of about one length."""
     seed: int = 0
     device: str = "cpu"
 
@@ -108,7 +107,7 @@ def enrich(
 
 def _presence(arm: Arm, material: Material, told: "partial[None]") -> sparse.csr_array:
     """Returns the [rna, feature] matrix with a 1 where a feature fires."""
-    firings: Firings = collect_firings(arm.sae, material, arm.described.read, told)
+    firings = arm.fires(material, arm.described.read, told)
     features = np.repeat(np.arange(firings.n_features), firings.counts)
     ones = np.ones(len(features), np.float32)
     shape = (len(material.rnas), firings.n_features)

@@ -15,7 +15,7 @@ from ribolex.dictionary import Dictionary
 from ribolex.lm import LanguageModel
 from ribolex.trainer.activations import cache_activations
 from ribolex.trainer.annotation import Note
-from ribolex.trainer.annotation.measuring import Labelled, Steps, label, measure, silent
+from ribolex.trainer.annotation.measuring import Labelled, Steps, label, silent, weigh
 from ribolex.trainer.annotation.significance import assess
 from ribolex.trainer.evaluation.sample import Sample
 from ribolex.trainer.findings.arms import Arm, Arms, Both
@@ -116,11 +116,13 @@ def _find(arm: Arm, labelled: dict[int, Labelled], told: "partial[None]") -> Fou
 
     bar = _Told(told)
     described = on(arm.described)
-    measured = measure(arm.sae, described, bar.steps(0))
+    steps = bar.steps(0)
+    firings = arm.fires(described.material, described.activations, steps.encode)
+    measured = weigh(firings, described, steps)
     tests = assess(measured, described.material)
     best = []
     if arm.held_out is not None:
-        best = find_best(arm.sae, measured, tests, on(arm.held_out), bar.steps(2))
+        best = find_best(arm.fires, measured, tests, on(arm.held_out), bar.steps(2))
     told(1, 1)
     return Found(described, measured, tests, best)
 

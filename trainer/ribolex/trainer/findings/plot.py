@@ -22,6 +22,7 @@ _ARMS = {
     "random decoder": ("#c4622d", "^", 1.2),
     "random model": ("#7a5195", "v", 1.2),
     "shuffled RNAs": ("#c9a227", "P", 1.2),
+    "coin flips": ("#2a9d5c", "X", 1.2),
 }
 _KINDS = {
     "structure": "structure elements",
@@ -60,7 +61,7 @@ def draw(tables: Tables) -> Figure:
         _draw(axis, tables, gains(tables, kind), f"Best feature: {title}")
     axes[1, 1].set_ylabel("average precision over\nchance, other families")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=6, frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=7, frameon=False)
     return figure
 
 

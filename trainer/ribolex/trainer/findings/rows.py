@@ -72,7 +72,7 @@ def _features(where: Where, found: Found, findings: Findings) -> list[FeatureRow
     measured, material = found.measured, found.on.material
     shapes = measured.walk.shapes
     shaped = classify(shapes, found.tests.is_supported)
-    types = select_types(measured.walk, material)
+    types = select_types(measured.by_length, material)
     density = measured.firings.counts / max(material.n_rows, 1)
     return [
         FeatureRow(

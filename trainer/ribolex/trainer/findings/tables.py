@@ -29,7 +29,8 @@ class ArmRow(NamedTuple):
     density_50: float
     density_75: float
     selectivity_25: float
-    """Of the type whose RNAs it fires in the most, types weighing the same."""
+    """Of the type in whose RNAs it fires the most for their length, types weighing the
+    same."""
     selectivity_50: float
     selectivity_75: float
     entropy_50: float
@@ -67,7 +68,7 @@ class LabelRow(NamedTuple):
     label: str
     n_features: int
     best_enrichment: float
-    """Of those; NaN without any."""
+    """Of those, over chance (of RNAs: that of their lengths); NaN without any."""
     feature: int
     """Of the highest average precision; -1 where no other families have the label."""
     described_average_precision: float
@@ -110,7 +111,7 @@ class CountRow(NamedTuple):
     features: int
     """One false-discovery rate over all tests, terms of several clans over clans."""
     features_dealt: float
-    """The same of terms dealt out by chance, mean."""
+    """The same of terms dealt out among RNAs of about one length, mean."""
     pairs: int
     pairs_dealt: float
     features_within: int

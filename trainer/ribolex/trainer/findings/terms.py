@@ -2,9 +2,10 @@
 
 After Gujral et al. (PNAS 2025), who test each feature's proteins for terms of the Gene
 Ontology with Fisher's exact test, and correct within each feature. Here one
-false-discovery rate is over all features and terms, and relatives count once: a term of
-several clans is tested over clans. The paper's rule is counted beside it, and both
-again with terms dealt out anew. Knows nothing of files.
+false-discovery rate is over all features and terms, relatives count once (a term of
+several clans is tested over clans), and RNAs are compared with those of about the same
+length. The paper's rule is counted beside it, and both again with terms dealt out anew
+among RNAs of about the same length. Knows nothing of files.
 """
 
 from collections.abc import Sequence
@@ -14,16 +15,18 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from scipy import sparse
 
-from ribolex.dictionary.drawn_sums import drawn_moments, moment_tail
 from ribolex.dictionary.false_discovery import benjamini_hochberg
 from ribolex.trainer.annotation.chance import hypergeometric_tail
 from ribolex.trainer.annotation.findings import MAX_Q, MIN_ENRICHMENT
+from ribolex.trainer.annotation.lengths import ByLength
 from ribolex.trainer.annotation.material import Material
 from ribolex.trainer.annotation.significance import MIN_FAMILIES, MIN_RNAS
 from ribolex.trainer.findings.ontology import Ontology
 
 SPREAD = MIN_FAMILIES
 """Clans that a term has to have to be tested over clans."""
+NEAR_CLANS, NEAR_RNAS = 10, 200
+"""Those next to one another in length, among which terms are dealt."""
 
 
 class TermSets(NamedTuple):
@@ -40,10 +43,11 @@ class Tested(NamedTuple):
     hits: Int64[np.ndarray, "n_features term"]
     """RNAs with the term in which the feature fires."""
     enrichment: Float64[np.ndarray, "n_features term"]
+    """Those over as many as in RNAs of the same lengths."""
     fisher: Float64[np.ndarray, "n_features term"]
-    """Probability over RNAs."""
+    """Probability over RNAs, whatever their length."""
     p_value: Float64[np.ndarray, "n_features term"]
-    """Over clans where a term has several, else over RNAs."""
+    """Over clans where a term has several, else over RNAs, of the same lengths."""
     q_value: Float64[np.ndarray, "n_features term"]
     """Of those, over all tests."""
 
@@ -127,8 +131,9 @@ def assess_terms(
     n_rnas = presence.shape[0]
     fired = np.asarray(presence.sum(0)).ravel().astype(np.int64)
     totals = np.asarray(terms.of_rna.sum(0)).ravel().astype(np.int64)
-    hits = (presence.T @ terms.of_rna).toarray().astype(np.int64)
-    expected = fired[:, None] * totals / max(n_rnas, 1)
+    by_length = ByLength.of(presence.T.tocsr(), material.lengths)
+    of_rna = terms.of_rna.tocsr()
+    hits = (by_length.fires @ of_rna).toarray().astype(np.int64)
     shape = hits.shape
     fisher = hypergeometric_tail(
         hits.ravel(),
@@ -136,12 +141,16 @@ def assess_terms(
         np.broadcast_to(totals, shape).ravel(),
         n_rnas,
     ).reshape(shape)
-    p_value = fisher.copy()
+    p_value = by_length.test(hits.astype(np.float64), of_rna)
     spread = np.flatnonzero(_n_clans(material, terms) >= SPREAD)
     if len(spread) and material.n_clans >= SPREAD:
-        p_value[:, spread] = _over_clans(presence, material, terms, spread)
+        # A clan has a term if half of its RNAs do.
+        n_with = (_by_clan(material) @ terms.of_rna[:, spread]).toarray()
+        has = n_with * 2 >= np.bincount(material.clans)[:, None]
+        groups = material.clans.astype(np.int64)
+        p_value[:, spread] = by_length.test_groups(groups, has)
     q_value = benjamini_hochberg(p_value.ravel(), p_value.size).reshape(shape)
-    enrichment = hits / np.maximum(expected, 1e-12)
+    enrichment = hits / np.maximum(by_length.expected(of_rna), 1e-12)
     return Tested(hits, enrichment, fisher, p_value, q_value)
 
 
@@ -150,17 +159,31 @@ def deal(
 ) -> TermSets:
     """Returns terms that mean nothing: each clan gets those of another clan's RNA.
 
-    A term of fewer than three clans is dealt to as many RNAs, whichever.
+    Of about its length, so that what length alone gives stays. A term of fewer than
+    three clans is dealt to as many RNAs of such lengths, whichever.
     """
-    clans = material.clans
+    clans, lengths = material.clans, material.lengths
     first = np.unique(clans, return_index=True)[1]
-    chosen = first[generator.permutation(len(first))][clans]
+    means = np.bincount(clans, lengths) / np.bincount(clans)
+    chosen = first[_permute(means, NEAR_CLANS, generator)][clans]
     out = terms.of_rna.tocsr()[chosen].tolil()
     few = np.flatnonzero(_n_clans(material, terms) < SPREAD)
     if len(few):
-        shuffled = generator.permutation(len(clans))
+        shuffled = _permute(lengths, NEAR_RNAS, generator)
         out[:, few] = terms.of_rna.tocsr()[shuffled][:, few].tolil()
     return TermSets(terms.names, out.tocsc())
+
+
+def _permute(
+    lengths: Float64[np.ndarray, " member"], n_near: int, generator: np.random.Generator
+) -> Int64[np.ndarray, " member"]:
+    """Returns another member for each, one of so many that are next to it in length."""
+    order = np.argsort(lengths, kind="stable")
+    out = np.empty(len(order), np.int64)
+    for start in range(0, len(order), n_near):
+        near = order[start : start + n_near]
+        out[near] = generator.permutation(near)
+    return out
 
 
 def _n_clans(material: Material, terms: TermSets) -> Int64[np.ndarray, " term"]:
@@ -173,23 +196,3 @@ def _by_clan(material: Material) -> sparse.csr_array:
         (np.ones(n, np.float32), (material.clans, np.arange(n))),
         shape=(material.n_clans, n),
     )
-
-
-def _over_clans(
-    presence: sparse.csr_array,
-    material: Material,
-    terms: TermSets,
-    chosen: Int64[np.ndarray, " chosen"],
-) -> Float64[np.ndarray, "n_features chosen"]:
-    """Returns the chance of such shares of RNAs that fire in as many clans drawn.
-
-    A clan has a term if half of its RNAs do.
-    """
-    gather = _by_clan(material)
-    sizes = np.bincount(material.clans)[:, None]
-    shares = (gather @ presence).toarray().astype(np.float64) / sizes
-    has = (gather @ terms.of_rna[:, chosen]).toarray() * 2 >= sizes
-    moments = drawn_moments(shares, has.sum(0).astype(np.int64))
-    found: Float64[np.ndarray, "n_features chosen"]
-    found = moment_tail(shares.T @ has, moments, step=0.0)
-    return found
