@@ -107,9 +107,10 @@ class ByLength:
         """
         n_rnas = len(groups)
         sizes = np.bincount(groups)
-        mean = sparse.csr_array(
-            (1 / sizes[groups], (np.arange(n_rnas), groups)), (n_rnas, len(sizes))
-        )
+        # As narrow as `fires`, which a product with a wider one would copy.
+        parts = (1 / sizes[groups]).astype(np.float32)
+        shape = n_rnas, len(sizes)
+        mean = sparse.csr_array((parts, (np.arange(n_rnas), groups)), shape)
         expected = self.rates @ (sort_out(self.strata) @ mean).toarray()
         values = (self.fires @ mean).toarray() - expected
         strata = stratify(np.exp(np.log(self.lengths) @ mean))
