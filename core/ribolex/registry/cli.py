@@ -119,8 +119,9 @@ def copy(
 ) -> None:
     """Bring a registry's current dictionaries to another.
 
-    Each is made current there if nothing of its name is; version numbers are given
-    anew. A second time there is nothing to do.
+    What that one has lost sight of is found again first, as by `reconcile`. Each is
+    made current there if nothing of its name is; version numbers are given anew. A
+    second time there is nothing to do.
     """
     from ribolex.errors import DictionaryExistsError
     from ribolex.registry.opening import BUNDLED, open_registry
@@ -131,6 +132,8 @@ def copy(
     root = Path(str(theirs))
     if not root.is_dir():
         raise typer.BadParameter(f"--from {source}: there is no such folder")
+    for line in ours.reconcile():
+        typer.echo(line)
     for entry in theirs.list():
         if not entry.is_current:
             continue
@@ -141,7 +144,9 @@ def copy(
             typer.echo(f"{ref} is there already")
         else:
             typer.echo(f"published {ref}")
-        if ours.current(entry.name) is None:
+        if ref in {known.ref for known in ours.list() if known.is_retired}:
+            typer.echo(f"{ref} is retired and stays so")
+        elif ours.current(entry.name) is None:
             ours.set_current(entry.name, int(ref.rpartition("@")[2]))
             typer.echo(f"{ref} is current")
 

@@ -36,11 +36,10 @@ class Metadata:
         with self.connection.reached() as redis:
             return sorted(redis.smembers(NAMES))
 
-    def contents(self, name: str) -> dict[int, str]:
-        """Returns the content ids of the versions of a name."""
+    def versions(self, name: str) -> set[int]:
+        """Returns the versions of a name, those that were purged left out."""
         with self.connection.reached() as redis:
-            known = redis.hgetall(Keys.of(name).contents)
-        return {int(version): content_id for content_id, version in known.items()}
+            return set(map(int, redis.hkeys(Keys.of(name).versions)))
 
     def manifests(self, name: str) -> dict[int, str]:
         """Returns the manifests of the versions of a name, as JSON."""

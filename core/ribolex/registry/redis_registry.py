@@ -76,8 +76,7 @@ class RedisRegistry:
             manifest = Manifest.of(name, version, found.identity, files)
             self._put(staged, manifest, token)
             if not self._metadata.announce(manifest, token):
-                self._store.remove(name, version)
-                raise _lost_error(name)
+                self._withdraw(name, version)
         log.info("published dictionary=%s@%d", name, version)
         return f"{name}@{version}"
 
@@ -158,7 +157,7 @@ class RedisRegistry:
         """Removes the files of a retired version; its number is not used again."""
         name, version = parse_pinned(ref)
         if version not in self._metadata.retired(name):
-            if version not in self._metadata.contents(name):
+            if version not in self._metadata.versions(name):
                 raise DictionaryNotFoundError(ref)
             raise InvalidRequestError("dictionary", f"{ref} is not retired")
         self._store.mark_retired(name, version)
@@ -205,6 +204,12 @@ class RedisRegistry:
             if run.word == "stale":
                 raise _lost_error(manifest.name) from error
             raise
+
+    def _withdraw(self, name: str, version: int) -> None:
+        """Takes back what the lease was lost for, unless `reconcile` announced it."""
+        if version not in self._metadata.versions(name):
+            self._store.remove(name, version)
+            raise _lost_error(name)
 
     def _read(self, known: str, name: str, version: int) -> Manifest:
         return Manifest.from_bytes(known.encode(), f"{self}: {name}@{version}")

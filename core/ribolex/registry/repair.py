@@ -20,14 +20,14 @@ log = logging.getLogger(__name__)
 def reconcile(metadata: Metadata, store: Store, lease_s: float) -> Sequence[str]:
     """Returns a line on each repair.
 
-    What is whole in the store and unknown to Redis is announced, unless the same
-    content is known already; then it is removed. A pointer to what is not there is
-    taken away. Retirements known to one are told to the other.
+    What is whole in the store and unknown to Redis is announced, also where another
+    version has the same content: collections may need either. A pointer to what is
+    not there is taken away. Retirements known to one are told to the other.
 
     Raises:
         NotReadyError: Redis does not answer, or the store seems not to be mounted.
     """
-    known = {name: metadata.contents(name) for name in metadata.names()}
+    known = {name: metadata.versions(name) for name in metadata.names()}
     names = sorted({*known, *store.names()})
     if any(known.values()) and not any(store.versions(name) for name in names):
         raise NotReadyError(f"{store} holds no dictionary, though Redis knows some")
@@ -44,13 +44,13 @@ def _adopt(
     metadata: Metadata, store: Store, name: str, lease_s: float
 ) -> Iterator[str]:
     """Announces what a publisher put in place and no more, or Redis has lost."""
-    if set(store.versions(name)) <= set(metadata.contents(name)):
+    if set(store.versions(name)) <= metadata.versions(name):
         return
     try:
         with held(metadata.connection, name, lease_s, 0) as token:
             store.sweep(name)
-            known = metadata.contents(name)
-            for version in sorted(set(store.versions(name)) - set(known)):
+            known = metadata.versions(name)
+            for version in sorted(set(store.versions(name)) - known):
                 yield from _adopt_one(metadata, store, name, version, token)
     except NotReadyError as error:
         log.warning("left for the next time: %s", error)
@@ -66,17 +66,12 @@ def _adopt_one(
     except CorruptArtefactError as error:
         log.warning("unknown to Redis and not whole: %s", error)
         return
-    for twin, content_id in metadata.contents(name).items():
-        if content_id == manifest.content_id:
-            store.remove(name, version)
-            yield f"{name}@{version} is removed, being the same as {name}@{twin}"
-            return
     if metadata.announce(manifest, token):
         yield f"{name}@{version} is there and was unknown to Redis"
 
 
 def _compare(metadata: Metadata, store: Store, name: str) -> Iterator[str]:
-    known, retired = set(metadata.contents(name)), metadata.retired(name)
+    known, retired = metadata.versions(name), metadata.retired(name)
     marked = store.retired(name)
     for version in sorted((marked & known) - retired):
         if metadata.run(name, scripts.RETIRE, name, version).word == "ok":

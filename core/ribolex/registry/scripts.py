@@ -24,7 +24,7 @@ class Keys(NamedTuple):
     versions: str
     """Hash: version to "TIME\\nMANIFEST"."""
     contents: str
-    """Hash: content id to version."""
+    """Hash: content id to version, the lowest of several."""
     retired: str
     """Hash: version to time; outlives the version's purge."""
     current: str
@@ -101,7 +101,10 @@ local content_id, manifest = ARGV[4], ARGV[5]
 if redis.call('GET', lease) ~= token then return {'stale', ''} end
 redis.call('SADD', names, name)
 redis.call('HSET', versions, version, now .. '\\n' .. manifest)
-redis.call('HSET', contents, content_id, version)
+local twin = tonumber(redis.call('HGET', contents, content_id))
+if not twin or tonumber(version) < twin then
+  redis.call('HSET', contents, content_id, version)
+end
 tell('published', name, version)
 return {'ok', ''}
 """

@@ -67,6 +67,18 @@ def test_current_versions_are_brought_to_another_registry_once(
     assert run(folder, "copy", "--from", "redis://h:1/0").exit_code == 2
 
 
+def test_copying_leaves_what_was_retired_as_it_is(
+    folder: FolderRegistry, tmp_path: Path
+) -> None:
+    other = FolderRegistry(tmp_path / "other")
+    for registry in (other, folder):
+        registry.publish(stage(tmp_path / Path(str(registry)).name, 0))
+    other.set_current("demo", 1)
+    folder.retire("demo@1")
+    assert "demo@1 is retired" in run(folder, "copy", "--from", str(other)).stdout
+    assert folder.current("demo") is None
+
+
 def test_activation_that_expects_another_version_is_refused(
     folder: FolderRegistry, tmp_path: Path
 ) -> None:

@@ -15,6 +15,7 @@ from tests.valkey import Valkey, running_valkey
 from ribolex.dictionary import Manifest
 from ribolex.errors import (
     CorruptArtefactError,
+    DictionaryExistsError,
     DictionaryNotFoundError,
     InvalidRequestError,
     NotReadyError,
@@ -267,7 +268,7 @@ def test_what_was_put_in_place_as_redis_died_is_announced_later(
     assert registry.get("demo@1").ref == "demo@1"
 
 
-def test_the_same_content_left_behind_is_removed(
+def test_versions_of_the_same_content_are_all_kept(
     registry: Registry, redis: Redis, tmp_path: Path
 ) -> None:
     staged = stage(tmp_path / "a", 0)
@@ -275,8 +276,30 @@ def test_the_same_content_left_behind_is_removed(
     redis.flushall()
     registry.publish(staged)
     assert refs(registry) == ["demo@2"]
-    assert "same as demo@2" in " ".join(registry.reconcile())
-    assert not (tmp_path / "root" / "demo" / "1").exists()
+    assert registry.reconcile() == ["demo@1 is there and was unknown to Redis"]
+    assert refs(registry) == ["demo@2", "demo@1"]
+    assert [registry.get(ref).ref for ref in refs(registry)] == refs(registry)
+    with pytest.raises(DictionaryExistsError, match="demo@1"):
+        registry.publish(staged)
+    registry.retire("demo@1")
+    registry.purge("demo@1")
+    assert registry.get("demo@2").ref == "demo@2"
+    assert registry.reconcile() == []
+
+
+def test_what_was_announced_for_a_slow_publisher_is_not_taken_back(
+    valkey: Valkey, redis: Redis, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    other = RedisRegistry(valkey.url, FolderStore(root))
+
+    def lose() -> None:
+        redis.delete(Keys.of("demo").lease)
+        assert len(other.reconcile()) == 1
+
+    slow = RedisRegistry(valkey.url, StoreThen(root, lose))
+    assert slow.publish(stage(tmp_path / "a", 0)) == "demo@1"
+    assert other.get("demo@1").ref == "demo@1"
 
 
 def test_what_is_not_whole_is_not_announced(

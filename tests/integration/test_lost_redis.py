@@ -1,0 +1,63 @@
+"""A registry whose Redis lost what it held: collections keep their dictionaries."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from tests.valkey import running_valkey
+
+from ribolex.client import cli
+from ribolex.registry import FolderRegistry, open_registry
+
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+    def run_one(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["ribolex", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        return int(caught.value.code or 0)
+
+    return run_one
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_collection_outlives_a_lost_redis_that_was_seeded_anew(
+    run: Run,
+    tiny_model: Path,
+    tiny_registry: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    box = FolderRegistry(tmp_path / "box")
+    box.publish(tiny_registry / "tiny" / "1")
+    box.set_current("tiny", 1)
+    rnas = tmp_path / "rnas.fasta"
+    rnas.write_text(">a\nGGGCCCAUAGCUCAGUGGUAGAGUGCC\n>b\nGGGAAACCC\n")
+    mine = ("-c", "mine", "--local", "--data", str(tmp_path / "data"))
+    monkeypatch.setenv("RIBOLEX_MODEL", str(tiny_model))
+    with running_valkey() as valkey:
+        at = f"{valkey.url}?artefacts={tmp_path}/store"
+        monkeypatch.setenv("RIBOLEX_REGISTRY", at)
+        seed = ("dictionaries", "copy", "--from", str(box))
+        assert run(*seed) == 0
+        assert run("add", str(rnas), *mine) == 0
+        with Redis.from_url(valkey.url) as redis:
+            redis.flushall()
+        capsys.readouterr()
+        assert run(*seed) == 0
+        assert capsys.readouterr().out.splitlines() == [
+            "tiny@1 is there and was unknown to Redis",
+            "tiny@1 is there already",
+            "tiny@1 is current",
+        ]
+        assert run("dictionaries", "reconcile") == 0
+        assert capsys.readouterr().out == "nothing to mend\n"
+        assert run("search", str(rnas), *mine, "--sensitivity", "fast") == 0
+        assert [entry.ref for entry in open_registry(at).list()] == ["tiny@1"]
