@@ -6,6 +6,8 @@ import numpy as np
 
 from ribolex.server.index.collection import Collection
 from ribolex.server.index.pooled import PooledSearch
+from ribolex.server.index.pooled_blocks import OpenBlock
+from ribolex.server.index.pooled_index import Part
 from ribolex.server.index.position_blocks import SLOTS, Lettered, pieces_of
 from ribolex.server.index.positions import PositionalIndex
 from ribolex.server.index.relatives import RelativesSearch
@@ -39,6 +41,8 @@ def check_agreement(collection: Collection) -> int:
     assert sorted(np.concatenate([*live, np.empty(0, np.int64)]).tolist()) == sorted(
         stored
     )
+    for part in pooled.index.parts():
+        _check_sketches(part, pooled)
     allowed = np.flatnonzero(collection._metadata.allowed(()))
     assert allowed.tolist() == sorted(stored)
     relatives = collection.indexes.relatives
@@ -46,6 +50,20 @@ def check_agreement(collection: Collection) -> int:
         assert isinstance(relatives, RelativesSearch)
         assert _content(relatives.index) == _expected(collection, relatives)
     return len(stored)
+
+
+def _check_sketches(part: Part, pooled: PooledSearch) -> None:
+    """Fails unless a block has the bits and signs that its rows have when made anew."""
+    block = part.block
+    twin = OpenBlock(len(pooled._idf), pooled._weighing)
+    twin.append(block.rna_ids, block.changes, block.rows)
+    if part.basis is not None:
+        assert (part.basis.shift == block.shift).all()
+        twin.set_basis(part.basis)
+        rows = slice(len(block))
+        assert (twin.view().signs[:, rows] == part.signs[:, rows]).all()
+    for name in ("scales", "sums", "bits"):
+        assert (getattr(twin.view(), name) == getattr(block, name)).all()
 
 
 def _expected(collection: Collection, relatives: RelativesSearch) -> Content:

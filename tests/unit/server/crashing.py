@@ -27,7 +27,7 @@ from tests.unit.server.agreement import check_agreement
 from ribolex.dictionary import Codes, Dictionary
 from ribolex.registry import FolderRegistry
 from ribolex.rna import Rna
-from ribolex.server.index import positions
+from ribolex.server.index import pooled, pooled_blocks, pooled_index, positions
 from ribolex.server.index.collection import Collection
 from ribolex.server.index.facts import Facts
 from ribolex.server.index.intake import Encoded, Storing
@@ -35,10 +35,12 @@ from ribolex.server.index.measure import SearchMeasure
 from ribolex.server.index.metadata import AnyOf
 from ribolex.server.index.owner import Owner
 from ribolex.server.index.records import Removal
-from ribolex.server.index.upkeep import RelativesOptions
+from ribolex.server.index.upkeep import POOLED, RelativesOptions
 
 _SMALL = 600
 """Slots of a block: each round fills some, so that files are written and dropped."""
+_FEW = 16
+"""Rows of a block of pooled codes, for the same reason; sketches come with the 10th."""
 _N_CALLERS = 4
 _N_NAMES = 60
 _MAX_DIARY = 5000
@@ -138,8 +140,8 @@ def check(
         for part in ("indptr", "indices", "values"):
             have, want = getattr(record.codes, part), getattr(expected.codes, part)
             assert (have == want).all()
-        pooled = collection.facts.measure.pool(expected.codes)
-        assert (record.pooled.values == pooled.values).all()
+        code = collection.facts.measure.pool(expected.codes)
+        assert (record.pooled.values == code.values).all()
     collection.close()
     folder.with_name("state").write_text(json.dumps(kept))
 
@@ -173,6 +175,9 @@ def main(registry: str, root: str, rounds: int, seed: int) -> None:
     """Runs the rounds and prints their counts."""
     faiss.omp_set_num_threads(1)
     positions.SLOTS = _SMALL  # type: ignore[attr-defined]
+    for module in (pooled, pooled_blocks, pooled_index):
+        module.ROWS = _FEW  # type: ignore[attr-defined]
+    pooled_index.FIRST_FIT = 10
     dictionary = FolderRegistry(Path(registry)).get("tiny@1")
     dictionary = replace(dictionary, alignment=random_alignment(1))
     folder, random = Path(root) / "c", np.random.default_rng(seed)
@@ -180,7 +185,7 @@ def main(registry: str, root: str, rounds: int, seed: int) -> None:
     Collection.create(folder, Facts.of("c", dictionary, SearchMeasure()))
     warm_up(folder.with_name("warm"), dictionary)
     states: list[State] = [{} for _ in range(_N_CALLERS)]
-    counts = dict.fromkeys(("changes", "cut_off", "of_them_kept", "rnas"), 0)
+    counts = dict.fromkeys(("changes", "cut_off", "of_them_kept", "rnas", "blocks"), 0)
     for number in range(rounds):
         path = Path(root) / "diary"
         diary = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
@@ -196,6 +201,7 @@ def main(registry: str, root: str, rounds: int, seed: int) -> None:
         _, status = os.waitpid(child, 0)
         assert os.WIFSIGNALED(status), "the writer ended by itself"
         os.close(diary)
+        counts["blocks"] += len(list((folder / POOLED).glob("*.block")))
         allowed = [[state] for state in states]
         # A last line may be cut off: what it tells was not asked for.
         for line in path.read_text().splitlines(keepends=True):
