@@ -166,6 +166,7 @@ def test_a_code_has_nothing_to_align(client: Client) -> None:
 def test_new_rnas_are_aligned_at_once(client: Client) -> None:
     client.upsert("c", [rc.Rna("late", "AAAA" + TRNA + "CCCC")])
     hits = {hit.rna.name: hit for hit in client.search("c", sequence=TRNA)}
+    client.delete_rnas("c", ["late"])
     one = _check(TRNA, hits["late"].rna.sequence, hits["late"])
     assert (one.target_start, one.target_stop) == (4, 4 + len(TRNA))
 

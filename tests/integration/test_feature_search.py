@@ -9,7 +9,7 @@ from pathlib import Path
 import grpc
 import pytest
 from tests.conftest import OwnServer
-from tests.integration.conftest import Stubs, connect
+from tests.integration.conftest import Stubs, connect, eventually
 from tests.integration.test_cli import Run, run
 from tests.integration.test_collections import random_rnas, refused, upsert
 
@@ -216,9 +216,9 @@ def test_who_waits_no_longer_is_not_worked_for(
             with pytest.raises(grpc.RpcError) as caught:
                 stubs.collections.SearchFeatures(asked, timeout=0.5)
             assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            known = set(map(id, steps))
             call = stubs.collections.SearchFeatures.future(asked)
-            while len(set(map(id, steps))) < 2:
-                pass
+            eventually(lambda: not known.issuperset(map(id, steps)))
             call.cancel()
             # Others are answered meanwhile, and the scan has come to its end.
             listed = pb.ListRnasRequest(collection="mine")

@@ -91,6 +91,7 @@ def test_a_page_goes_on_where_the_last_one_ended_whatever_was_stored(
     upsert(stubs, name, [twin])
     request.page_token = first.next_page_token
     names = {hit.rna.name for hit in stubs.collections.SearchSimilar(request).hits}
+    stubs.collections.DeleteRnas(pb.DeleteRnasRequest(collection=name, names=["twin"]))
     assert names.isdisjoint({"twin", *(hit.rna.name for hit in first.hits)})
 
 
@@ -222,14 +223,18 @@ def test_what_is_no_fault_of_a_query_ends_the_stream_in_its_turn(
 @pytest.fixture
 def slow(
     own_server: OwnServer, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[str, threading.Event]]:
-    """A server whose searches never end by themselves; says when one has ended."""
-    ended = threading.Event()
+) -> Iterator[tuple[str, threading.Event, threading.Event]]:
+    """A server whose searches never end by themselves; says when one has ended.
+
+    `begun` is set while one works.
+    """
+    begun, ended = threading.Event(), threading.Event()
     search = Collection.search
 
     def endless(self: Collection, query: object, how: object) -> object:
         try:
             while how.limit == 9:  # type: ignore[attr-defined]
+                begun.set()
                 time.sleep(0.01)
                 how.check()  # type: ignore[attr-defined]
         except TimeoutError:
@@ -243,11 +248,13 @@ def slow(
         with stubs.channel:
             stubs.collections.CreateCollection(pb.CreateCollectionRequest(name="c"))
             upsert(stubs, "c", random_rnas(3))
-        yield address, ended
+        yield address, begun, ended
 
 
-def test_a_search_ends_with_its_deadline(slow: tuple[str, threading.Event]) -> None:
-    address, ended = slow
+def test_a_search_ends_with_its_deadline(
+    slow: tuple[str, threading.Event, threading.Event],
+) -> None:
+    address, _, ended = slow
     stubs = connect(address)
     request = pb.SearchSimilarRequest(collection="c", rna="rna00", top_k=9)
     with stubs.channel, pytest.raises(grpc.RpcError) as caught:
@@ -257,14 +264,14 @@ def test_a_search_ends_with_its_deadline(slow: tuple[str, threading.Event]) -> N
 
 
 def test_a_search_ends_when_its_caller_leaves(
-    slow: tuple[str, threading.Event],
+    slow: tuple[str, threading.Event, threading.Event],
 ) -> None:
-    address, ended = slow
+    address, begun, ended = slow
     stubs = connect(address)
     request = pb.SearchSimilarRequest(collection="c", rna="rna00", top_k=9)
     with stubs.channel:
         call = stubs.collections.SearchSimilar.future(request)
-        time.sleep(0.5)
+        assert begun.wait(10)
         assert not ended.is_set()
         call.cancel()
         assert ended.wait(10)

@@ -95,7 +95,7 @@ def main() -> None:
         # A terminal that lacks a sign shows "?" instead of failing the command.
         sys.stdout.reconfigure(errors="replace")
     try:
-        app()
+        app(prog_name="ribolex")
     except RibolexError as error:
         _fail(str(error))
     except OSError as error:

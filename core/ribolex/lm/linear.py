@@ -95,11 +95,16 @@ def _onednn_gated(weights: list[Tensor], biases: list[Tensor]) -> Product:
 
 
 def _has_onednn(weight: Tensor) -> bool:
+    """Returns whether oneDNN computes with such weights on this processor."""
     return (
         weight.device.type == "cpu"
         and platform.machine() in ("x86_64", "AMD64")
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        and (
+            weight.dtype != torch.bfloat16
+            or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        )
     )
 
 

@@ -210,9 +210,9 @@ def test_publisher_swept_away_by_the_next_says_that_its_lease_was_lost(
 def test_lease_is_prolonged_while_its_holder_works(
     valkey: Valkey, tmp_path: Path
 ) -> None:
-    slow = StoreThen(tmp_path / "root", lambda: time.sleep(0.8))
-    first = RedisRegistry(valkey.url, slow, lease_s=0.2)
-    second = RedisRegistry(valkey.url, slow, lease_s=0.2)
+    slow = StoreThen(tmp_path / "root", lambda: time.sleep(5))
+    first = RedisRegistry(valkey.url, slow, lease_s=2)
+    second = RedisRegistry(valkey.url, slow, lease_s=2)
     staged = [stage(tmp_path / str(seed), seed) for seed in range(2)]
     with ThreadPoolExecutor(2) as pool:
         found = [

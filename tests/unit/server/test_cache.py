@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from tests.valkey import Valkey, running_valkey
 from ribolex.dictionary import Codes, Dictionary, SequenceCode
 from ribolex.errors import InvalidRequestError
 from ribolex.lm import LanguageModel
+from ribolex.server.cache import remote
 from ribolex.server.cache.breaker import Breaker
 from ribolex.server.cache.memory import MemoryCache
 from ribolex.server.cache.packing import pack, unpack
@@ -214,6 +216,12 @@ def test_codes_without_rows_have_the_same_pooled_code(
 
 
 @pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is busy may take longer than a request would wait."""
+    monkeypatch.setattr(remote, "LIMIT_S", 5.0)
+
+
+@pytest.fixture
 def valkey() -> Iterator[Valkey]:
     with running_valkey() as found:
         yield found
@@ -234,6 +242,7 @@ async def patient_get(cache: RemoteCache, key: bytes) -> dict[bytes, bytes]:
     return {}
 
 
+@pytest.mark.usefixtures("patient")
 async def test_servers_share_what_one_computed(
     valkey: Valkey, lm: LanguageModel, dictionary: Dictionary
 ) -> None:
@@ -267,11 +276,13 @@ async def test_servers_share_what_one_computed(
         await cache.close()
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_cache_that_is_away_is_left_alone_until_it_is_back(
     valkey: Valkey,
 ) -> None:
     errors: list[str] = []
-    breaker = Breaker(3, 0.2)
+    clock = [lambda: 0.0]
+    breaker = Breaker(3, 0.2, lambda: clock[0]())
     cache = RemoteCache(valkey.url, 100, errors.append, breaker)
     cache.put({b"a": b"1", b"large": bytes(100_000)})
     await settled(cache)
@@ -285,6 +296,7 @@ async def test_a_cache_that_is_away_is_left_alone_until_it_is_back(
     assert await cache.get([b"a"]) == {}
     assert errors == ["open"]
     valkey.start()
+    clock[0] = time.monotonic
     assert await patient_get(cache, b"a") == {b"a": b"1"}
     assert cache.is_up
     assert await cache.get([b"large"]) == {}

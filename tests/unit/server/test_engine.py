@@ -319,8 +319,8 @@ async def test_a_lookup_waits_for_two_batches_of_a_bulk_flood_at_most() -> None:
     model = FakeModel(seconds=0.005)
     async with running(model, batch_tokens=42) as engine:
         flood = [
-            start(engine, *("A" * n for n in range(20, 40)), lane=Lane.BULK)
-            for _ in range(5)
+            start(engine, *(letter + "A" * n for n in range(20, 40)), lane=Lane.BULK)
+            for letter in "ACGU"
         ]
         await until_busy(model)
         for base in "CGU":
@@ -355,7 +355,7 @@ async def test_interactive_floods_do_not_starve_bulk() -> None:
 
 
 async def test_a_long_rna_lets_others_pass() -> None:
-    model = FakeModel(seconds=0.002)
+    model = FakeModel(seconds=0.005)
     big = {"max_tokens": 300_000, "batch_tokens": 2048, "max_nucleotides": 100_000}
     async with running(model, **big) as engine:
         long = start(engine, "A" * 100_000)
@@ -412,11 +412,16 @@ async def test_a_deadline_ends_the_wait_for_room(shut: FakeModel) -> None:
         assert_empty(engine)
 
 
-async def test_closing_answers_who_waits_and_who_waits_for_room() -> None:
-    model = FakeModel(seconds=0.1)
-    async with running(model, max_tokens=50, batch_tokens=42) as engine:
+async def test_closing_answers_who_waits_and_who_waits_for_room(
+    shut: FakeModel,
+) -> None:
+    async with running(shut, max_tokens=50, batch_tokens=42) as engine:
         calls = [start(engine, "A" * n, is_patient=True) for n in (40, 41, 42, 43)]
-        await until_busy(model)
+        await until_busy(shut)
+        closing = asyncio.create_task(engine.close())
+        await asyncio.sleep(0)
+        shut.open.set()
+        await closing
     done = await asyncio.gather(*calls, return_exceptions=True)
     assert [type(each) for each in done].count(Answer) == 1
     assert [type(each) for each in done].count(NotReadyError) == 3

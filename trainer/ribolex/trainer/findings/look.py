@@ -82,7 +82,7 @@ def look(
         tables.basis[f"{part}RNAs"] = len(each)
         tables.basis[f"{part}nucleotides"] = sum(len(rna.sequence) for rna in each)
     for dictionary in dictionaries:
-        labelled: dict[int, Labelled] = {}
+        labelled: dict[int, tuple[Sample, Labelled]] = {}
         for arm in arms.make(dictionary):
             told = partial(note, f"{dictionary.name}, {arm.name}")
             where = Where(dictionary.ref, dictionary.identity.layer, arm.name, arm.what)
@@ -105,14 +105,15 @@ class _Told(NamedTuple):
         return Steps(told, walked if first == 0 else silent, silent)
 
 
-def _find(arm: Arm, labelled: dict[int, Labelled], told: "partial[None]") -> Found:
+def _find(
+    arm: Arm, labelled: dict[int, tuple[Sample, Labelled]], told: "partial[None]"
+) -> Found:
     """Returns what an arm's features go with; labels RNAs that it meets first."""
 
     def on(sample: Sample) -> Labelled:
-        known = labelled.get(id(sample))
-        if known is None:
-            known = labelled[id(sample)] = label(sample.rnas, sample.read)
-        return known
+        if id(sample) not in labelled:
+            labelled[id(sample)] = sample, label(sample.rnas, sample.read)
+        return labelled[id(sample)][1]
 
     bar = _Told(told)
     described = on(arm.described)
