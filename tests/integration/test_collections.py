@@ -1,15 +1,24 @@
 """CollectionService over a real socket: stored, found, explained."""
 
+import threading
 import uuid
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 import grpc
 import numpy as np
 import pytest
 from tests.conftest import OwnServer
-from tests.integration.conftest import Failure, Stubs, connect, failure_of
+from tests.integration.conftest import (
+    Failure,
+    Stubs,
+    connect,
+    eventually,
+    failure_of,
+)
 
 from ribolex.server.convert.codes import decode_codes
+from ribolex.server.index.owner import Owner
 from ribolex.v1 import codes_pb2 as codes
 from ribolex.v1 import collection_pb2 as pb
 from ribolex.v1 import encoder_pb2
@@ -388,3 +397,29 @@ def test_an_empty_collection_has_no_hits(stubs: Stubs, name: str) -> None:
         pb.SearchSimilarRequest(collection=name, sequence="ACGU")
     )
     assert (answer.n_rnas, len(answer.hits)) == (0, 0)
+
+
+def test_a_name_is_free_again_though_the_deadline_passed_while_it_was_deleted(
+    stubs: Stubs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, real = threading.Event(), Owner._shut
+
+    def shut(owner: Owner) -> None:
+        go_on.wait(20)
+        real(owner)
+
+    def is_free() -> bool:
+        request = pb.CreateCollectionRequest(name="late")
+        with suppress(grpc.RpcError):
+            return bool(stubs.collections.CreateCollection(request))
+        return False
+
+    monkeypatch.setattr(Owner, "_shut", shut)
+    assert is_free()
+    request = pb.DeleteCollectionRequest(name="late")
+    with pytest.raises(grpc.RpcError) as caught:
+        stubs.collections.DeleteCollection(request, timeout=0.3)
+    assert failure_of(caught.value).code is grpc.StatusCode.DEADLINE_EXCEEDED
+    go_on.set()
+    eventually(is_free)
+    stubs.collections.DeleteCollection(request)

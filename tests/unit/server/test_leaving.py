@@ -20,7 +20,7 @@ from tests.unit.server.test_moving import PLAN, Known, dictionaries, follow, sto
 from ribolex import disk
 from ribolex.dictionary import Dictionary
 from ribolex.errors import CollectionExistsError, CollectionNotFoundError
-from ribolex.server.index import folders, generations, store
+from ribolex.server.index import folders, generations, snapshot, store
 from ribolex.server.index.collection import Collection
 from ribolex.server.index.intake import Storing
 from ribolex.server.index.measure import SearchMeasure
@@ -155,6 +155,21 @@ async def test_a_collection_is_restored_though_its_caller_leaves(
         await leave(restore(), Held(monkeypatch, folders, "place"))
         assert await there.run("copy", names_of) == ["a", "b"]
     assert sorted(os.listdir(tmp_path)) == [".lock", "c", "copy"]
+
+
+async def test_a_snapshot_that_nobody_waits_for_is_given_up(
+    tmp_path: Path, dictionaries: Known, monkeypatch: Patch
+) -> None:
+    monkeypatch.setattr(snapshot, "_STEPS", 1)
+    async with storing(tmp_path, dictionaries) as there:
+        await make(there, dictionaries["tiny@1"], "a")
+        described = Held(monkeypatch, snapshot, "_describe")
+        described.let()
+        await leave(there.snapshot("c"), Held(monkeypatch, snapshot, "take"))
+        # The thread ends before the event loop does.
+        await asyncio.get_running_loop().shutdown_default_executor()
+        assert described.n_calls == 0
+        assert sorted(os.listdir(tmp_path)) == [".lock", "c"]
 
 
 async def test_a_load_goes_on_without_those_who_waited_for_it(

@@ -24,6 +24,7 @@ from ribolex.server.index.measure import SearchMeasure
 from ribolex.server.index.milvus import Milvus, MilvusAddress
 from ribolex.server.index.milvus_index import MilvusIndex
 from ribolex.server.index.milvus_rows import alias_of
+from ribolex.server.index.milvus_table import MilvusTable
 from ribolex.server.index.moving import Move
 from ribolex.server.index.search import Search
 from ribolex.server.index.store import CollectionStore
@@ -195,7 +196,18 @@ async def test_the_alias_moves_with_a_collection_and_what_is_retired_goes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tending, "_POLL_S", 0.05)
+    monkeypatch.chdir(tmp_path)
+    root = Path("data")
     one, two = dictionaries.values()
+    real, n_odd = MilvusTable.take_alias, [0]
+
+    def take_alias(table: MilvusTable, alias: str) -> None:
+        if n_odd[0]:
+            n_odd[0] -= 1
+            raise KeyError("an answer like no other")
+        real(table, alias)
+
+    monkeypatch.setattr(MilvusTable, "take_alias", take_alias)
 
     def there() -> dict[str, list[str]]:
         names = client.list_collections()
@@ -213,7 +225,7 @@ async def test_the_alias_moves_with_a_collection_and_what_is_retired_goes(
             await asyncio.sleep(0.05)
         raise AssertionError(told)
 
-    async with storing(tmp_path, dictionaries, milvus_lite) as store:
+    async with storing(root, dictionaries, milvus_lite) as store:
         assert store.tending is not None
         prefix = store.tending._milvus.prefix
         alias = alias_of(prefix, "a-b.c_d")
@@ -226,12 +238,13 @@ async def test_the_alias_moves_with_a_collection_and_what_is_retired_goes(
         await follow(move)
         await become(("_g0_", True), ("_g1_", False))
         assert await move.overlap() > 0
+        n_odd[0] = 2
         await store.moves.flip(move)
         await become(("_g0_", False), ("_g1_", True))
         assert await store.run("a-b.c_d", found) == list("bcd")
         await store.moves.end("a-b.c_d")
         await become(("_g1_", True))
-    async with storing(tmp_path, dictionaries, milvus_lite) as store:
+    async with storing(root, dictionaries, milvus_lite) as store:
         assert await store.run("a-b.c_d", found) == list("bcd")
         await become(("_g1_", True))
         await store.delete("a-b.c_d")

@@ -184,6 +184,23 @@ async def test_what_was_begun_goes_on_after_another_start(
         assert len((await move.lag()).missing) == 1
 
 
+async def test_the_folder_may_be_told_relative_to_where_the_server_runs(
+    tmp_path: Path, dictionaries: Known, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = dictionaries.values()
+    monkeypatch.chdir(tmp_path)
+    async with storing(Path("data"), dictionaries) as store:
+        await store.create("c", one, SearchMeasure())
+        await store.write("c", Storing([rna_of("a", 1, 96)]))
+        taken = await store.snapshot("c")
+        taken.file.close()
+        assert taken.manifest.n_rnas == 1
+        move = await store.moves.begin("c", two, PLAN)
+        await follow(move)
+        await store.moves.flip(move)
+        assert set(await store.run("c", content)) == {"a"}
+
+
 async def test_writes_wait_while_they_may_not(
     tmp_path: Path, dictionaries: Known
 ) -> None:

@@ -92,7 +92,7 @@ class Milvus:
             raise InvalidRequestError(
                 "--milvus", "needs pymilvus: pip install 'ribolex[milvus]'"
             )
-        self.address, self.root = address, root
+        self.address, self.root = address, root.absolute()
         self._client: Any = None
         self._lock = threading.Lock()
         self._prefix = ""

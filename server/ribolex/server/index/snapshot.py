@@ -6,14 +6,17 @@ what is in it as JSON, and the SHA-256 of all before. So it is whole or refused,
 Knows nothing of messages, or of where collections are.
 """
 
+import asyncio
 import hashlib
 import json
 import os
 import sqlite3
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Event
 from typing import IO, Any, BinaryIO, NamedTuple
 
 from ribolex.disk import sync
@@ -32,6 +35,8 @@ _WHAT = "the snapshot"
 _MAX_TRAILER = 65_536
 _DIGEST = 64
 _CHUNK = 1 << 20
+_STEPS = 10_000
+"""Of SQLite's virtual machine between two looks at whether to go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +68,34 @@ class Taken(NamedTuple):
     file: BinaryIO
 
 
-def take_open(name: str, records: Path, out: Path) -> Taken:
-    """Returns a snapshot whose file has no name any more; else as `take`."""
+async def take_open(name: str, records: Path, out: Path) -> Taken:
+    """Returns a snapshot whose file has no name any more; else as `take`.
+
+    It is given up, and nothing is left of it, once the caller has.
+    """
+    gone = Event()
     try:
-        manifest = take(name, records, out)
+        return await asyncio.to_thread(_take_open, name, records, out, gone.is_set)
+    finally:
+        gone.set()
+
+
+def _take_open(
+    name: str, records: Path, out: Path, is_unwanted: Callable[[], bool]
+) -> Taken:
+    try:
+        manifest = take(name, records, out, is_unwanted)
         return Taken(manifest, out.open("rb"))
     finally:
         out.unlink(missing_ok=True)
 
 
-def take(name: str, records: Path, out: Path) -> Manifest:
+def take(
+    name: str,
+    records: Path,
+    out: Path,
+    is_unwanted: Callable[[], bool] = lambda: False,
+) -> Manifest:
     """Writes a snapshot of a collection as it is now, on disk when this returns.
 
     Every change acknowledged before is in it, and each change wholly or not at all.
@@ -82,13 +105,16 @@ def take(name: str, records: Path, out: Path) -> Manifest:
         name: of the collection.
         records: its file.
         out: a path that is free.
+        is_unwanted: asked now and then whether to give up.
 
     Raises:
         CollectionNotFoundError: the file is not there.
         CorruptArtefactError: it is damaged.
+        sqlite3.OperationalError: it was given up.
     """
     try:
         with closing(sqlite3.connect(f"{records.as_uri()}?mode=ro", uri=True)) as db:
+            db.set_progress_handler(is_unwanted, _STEPS)
             db.execute("VACUUM INTO ?", (str(out),))
     except sqlite3.OperationalError as error:
         if not records.exists():

@@ -10,6 +10,7 @@ import re
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,7 +82,7 @@ class CollectionStore:
         Raises:
             NotReadyError: another server uses the folder.
         """
-        self._root = root
+        self._root = root = root.absolute()  # file: URIs are made of it
         self._measure = measure
         self._find_dictionary = find_dictionary
         self._options = options
@@ -161,13 +162,10 @@ class CollectionStore:
         """
         self.check_free(name)
         facts = Facts.of(name, dictionary, measure)
-        await self._unbroken.do(self._create(facts))
+        made = self._take_up(facts, partial(_create, self._root, facts))
+        await self._unbroken.do(made)
         _LOG.info("collection %s made for %s", name, dictionary.ref)
         return Summary(facts, 0)
-
-    async def _create(self, facts: Facts) -> None:
-        await asyncio.to_thread(_create, self._root, facts)
-        self._take_up(facts)
 
     async def summary(self, name: str) -> Summary:
         """Returns the facts of one collection.
@@ -212,7 +210,8 @@ class CollectionStore:
         try:
             await asyncio.to_thread(folders.delete, folder)
         except OSError:
-            await self._open(folder)  # still there
+            at = str(owner.folder.relative_to(folder))  # still there
+            self._owners[name] = self._own(folder, owner.dictionary_ref, at)
             raise
 
     async def snapshot(self, name: str) -> Taken:
@@ -225,7 +224,7 @@ class CollectionStore:
         owner = self._owner(name)
         await owner.run(_summary)
         out = folders.coming(self._root)
-        taken = await asyncio.to_thread(take_open, name, owner.folder / RECORDS, out)
+        taken = await take_open(name, owner.folder / RECORDS, out)
         _LOG.info("collection %s taken, n_rnas %d", name, taken.manifest.n_rnas)
         return taken
 
@@ -256,17 +255,15 @@ class CollectionStore:
         facts = await asyncio.to_thread(unpack, snapshot, name)
         self.check_free(facts.name)
         await self._check_dictionary(facts)
-        owner = await self._unbroken.do(self._place(snapshot.parent, facts))
+        put = partial(folders.place, snapshot.parent, self._root / facts.name)
+        owner = await self._unbroken.do(self._take_up(facts, put))
         await self._load(owner)
         _LOG.info("collection %s restored, n_rnas %d", facts.name, owner.n_rnas)
         return Summary(facts, owner.n_rnas)
 
-    async def _place(self, made: Path, facts: Facts) -> Owner:
-        await asyncio.to_thread(folders.place, made, self._root / facts.name)
-        return self._take_up(facts)
-
-    def _take_up(self, facts: Facts) -> Owner:
-        """Returns the owner of a collection that was not there before."""
+    async def _take_up(self, facts: Facts, put: Callable[[], None]) -> Owner:
+        """Returns the owner of a collection, once it was put in its place."""
+        await asyncio.to_thread(put)
         ref = f"{facts.dictionary}@{facts.version}"
         self._owners[facts.name] = owner = self._own(self._root / facts.name, ref)
         return owner
