@@ -150,13 +150,13 @@ def serving(settings: ServerSettings) -> Iterator[str]:
 
     thread = threading.Thread(target=main)
     thread.start()
-    loop, stop = handles.get(timeout=10)
+    loop, stop = handles.get(timeout=60)
     try:
-        yield ready.result(timeout=30)
+        yield ready.result(timeout=120)
     finally:
         if loop.is_running():
             loop.call_soon_threadsafe(stop.set)
-        thread.join(timeout=20)
+        thread.join(timeout=60)
 
 
 @pytest.fixture(scope="session")

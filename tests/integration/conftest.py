@@ -77,7 +77,7 @@ def failure_of(error: grpc.RpcError) -> Failure:
 
 
 def eventually(holds: Callable[[], bool]) -> None:
-    give_up_s = time.monotonic() + 15
+    give_up_s = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < give_up_s
         time.sleep(0.05)
