@@ -23,6 +23,7 @@
     ├── NotPermittedError                a token does not reach that far
     ├── SwitchedOffError                 a server does not do that unless told to
     ├── NotReadyError                    loading, draining, or a store is away
+    ├── StorageFullError                 there is no space left on a disk
     ├── CorruptArtefactError             an artefact is not what was published
     ├── CorruptInputError                a file is not what it claims to be
     └── DownloadError                    a file could not be fetched as published
@@ -352,6 +353,21 @@ class NotReadyError(RibolexError):
     def __init__(self, reason: str) -> None:
         super().__init__(f"not ready: {reason}")
         self.reason = reason
+
+
+class StorageFullError(RibolexError):
+    """Raised when there is no space left on a disk for what a call is to write.
+
+    Attributes:
+        where: The file or folder on that disk.
+    """
+
+    def __init__(self, where: Path | str) -> None:
+        super().__init__(
+            f"{where}: its disk is full, nothing was written; "
+            "free some space there, then try again"
+        )
+        self.where = str(where)
 
 
 class CorruptArtefactError(RibolexError):

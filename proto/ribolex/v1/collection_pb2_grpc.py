@@ -31,7 +31,7 @@ class CollectionServiceStub(object):
     Every method may fail with
     INVALID_ARGUMENT    a field is missing or out of range
     NOT_FOUND           the collection, the RNA or the dictionary is not there
-    RESOURCE_EXHAUSTED  the queue is full; try again later
+    RESOURCE_EXHAUSTED  the queue or a disk is full; RetryInfo says when to try again
     UNAVAILABLE         the server is loading or draining
     DEADLINE_EXCEEDED   the caller's deadline passed
     """
@@ -135,7 +135,7 @@ class CollectionServiceServicer(object):
     Every method may fail with
     INVALID_ARGUMENT    a field is missing or out of range
     NOT_FOUND           the collection, the RNA or the dictionary is not there
-    RESOURCE_EXHAUSTED  the queue is full; try again later
+    RESOURCE_EXHAUSTED  the queue or a disk is full; RetryInfo says when to try again
     UNAVAILABLE         the server is loading or draining
     DEADLINE_EXCEEDED   the caller's deadline passed
     """
@@ -390,7 +390,7 @@ class CollectionService(object):
     Every method may fail with
     INVALID_ARGUMENT    a field is missing or out of range
     NOT_FOUND           the collection, the RNA or the dictionary is not there
-    RESOURCE_EXHAUSTED  the queue is full; try again later
+    RESOURCE_EXHAUSTED  the queue or a disk is full; RetryInfo says when to try again
     UNAVAILABLE         the server is loading or draining
     DEADLINE_EXCEEDED   the caller's deadline passed
     """

@@ -32,7 +32,7 @@ class CollectionServiceStub:
     Every method may fail with
       INVALID_ARGUMENT    a field is missing or out of range
       NOT_FOUND           the collection, the RNA or the dictionary is not there
-      RESOURCE_EXHAUSTED  the queue is full; try again later
+      RESOURCE_EXHAUSTED  the queue or a disk is full; RetryInfo says when to try again
       UNAVAILABLE         the server is loading or draining
       DEADLINE_EXCEEDED   the caller's deadline passed
     """
@@ -123,7 +123,7 @@ class CollectionServiceAsyncStub(CollectionServiceStub):
     Every method may fail with
       INVALID_ARGUMENT    a field is missing or out of range
       NOT_FOUND           the collection, the RNA or the dictionary is not there
-      RESOURCE_EXHAUSTED  the queue is full; try again later
+      RESOURCE_EXHAUSTED  the queue or a disk is full; RetryInfo says when to try again
       UNAVAILABLE         the server is loading or draining
       DEADLINE_EXCEEDED   the caller's deadline passed
     """
@@ -210,7 +210,7 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
     Every method may fail with
       INVALID_ARGUMENT    a field is missing or out of range
       NOT_FOUND           the collection, the RNA or the dictionary is not there
-      RESOURCE_EXHAUSTED  the queue is full; try again later
+      RESOURCE_EXHAUSTED  the queue or a disk is full; RetryInfo says when to try again
       UNAVAILABLE         the server is loading or draining
       DEADLINE_EXCEEDED   the caller's deadline passed
     """

@@ -29,6 +29,9 @@ DOMAIN = "ribolex"
 RETRY_S = 1.0
 """Seconds after which a refused caller may try again, where nothing better is known."""
 
+FULL_S = 60.0
+"""Likewise, where somebody has to make room on a disk."""
+
 STATUS: dict[type[errors.RibolexError], grpc.StatusCode] = {
     errors.InvalidRequestError: grpc.StatusCode.INVALID_ARGUMENT,
     errors.InvalidSequenceError: grpc.StatusCode.INVALID_ARGUMENT,
@@ -51,6 +54,7 @@ STATUS: dict[type[errors.RibolexError], grpc.StatusCode] = {
     errors.NotPermittedError: grpc.StatusCode.PERMISSION_DENIED,
     errors.SwitchedOffError: grpc.StatusCode.PERMISSION_DENIED,
     errors.NotReadyError: grpc.StatusCode.UNAVAILABLE,
+    errors.StorageFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.CorruptArtefactError: grpc.StatusCode.DATA_LOSS,
     errors.DownloadError: grpc.StatusCode.UNAVAILABLE,
 }
@@ -104,6 +108,8 @@ def _details(error: errors.RibolexError) -> list[message.Message]:
 
 
 def _retry_s(error: errors.RibolexError) -> float:
+    if isinstance(error, errors.StorageFullError):
+        return FULL_S
     known = error.retry_s if isinstance(error, errors.OverloadedError) else None
     return RETRY_S if known is None else known
 

@@ -162,6 +162,12 @@ UPDATE rna SET metadata = (
 )
 """
 
+
+def move(db: sqlite3.Connection, rna_id: int, to: int) -> None:
+    for table in ("rna", "nucleotide_code"):
+        db.execute(f"UPDATE {table} SET id = ? WHERE id = ?", (to, rna_id))
+
+
 CHANGES: dict[str, Callable[[sqlite3.Connection], object]] = {
     "trigger": lambda db: db.execute(
         "CREATE TRIGGER t AFTER INSERT ON rna BEGIN DELETE FROM rna; END"
@@ -181,6 +187,12 @@ CHANGES: dict[str, Callable[[sqlite3.Connection], object]] = {
     "keys of all": lambda db: db.execute(KEYS.format(60, "rna.id")),
     "fvu": lambda db: db.execute("UPDATE rna SET fvu = 'x' WHERE id = 2"),
     "change": lambda db: db.execute("UPDATE rna SET change = -1 WHERE id = 2"),
+    "change too large": lambda db: db.execute(
+        f"UPDATE rna SET change = {2**63 - 1} WHERE id = 2"
+    ),
+    "id 0": lambda db: move(db, 2, 0),
+    "id below": lambda db: move(db, 2, -1),
+    "id too large": lambda db: move(db, 2, 10**15),
     "feature": lambda db: db.execute(
         "UPDATE rna SET features = x'ffffffff', pooled = x'0000803f', "
         "peaks = x'0000803f' WHERE id = 2"
@@ -225,6 +237,26 @@ def test_a_file_made_to_fit_its_digest_brings_nothing_that_searches_stumble_over
     hostile = told_again(file, path.read_bytes())
     with pytest.raises(CorruptInputError):
         unpack(hostile)
+
+
+def test_ids_far_apart_take_no_memory(
+    file: Path, tmp_path: Path, dictionary: Dictionary
+) -> None:
+    folder = tmp_path / "far"
+    folder.mkdir()
+    path = folder / RECORDS
+    path.write_bytes(records_of(file))
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        for rna_id, to in ((1, 2**40 - 1), (5, 10**9), (6, 10**9 + 1)):
+            move(db, rna_id, to)
+    told_again(file, path.read_bytes()).rename(path)
+    unpack(path)
+    with closing(Collection(folder)) as collection:
+        assert sorted(collection._records.changes().ids) == list(range(1, 8))
+        collection.load(dictionary)
+        assert check_agreement(collection) == 7
+        assert len(collection.get("r0").codes) == 3
+        assert len(collection.get("r5").codes) == 8
 
 
 def test_a_last_line_that_says_otherwise_is_refused(file: Path) -> None:

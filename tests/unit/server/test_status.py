@@ -84,6 +84,7 @@ PASSING: list[errors.RibolexError] = [
     errors.TooManyCallsError("somebody", 1, 2),
     errors.NotReadyError("loading"),
     errors.DownloadError("https://here", "is away"),
+    errors.StorageFullError("data"),
 ]
 
 
@@ -91,7 +92,7 @@ PASSING: list[errors.RibolexError] = [
 def test_whatever_may_succeed_later_says_when(error: errors.RibolexError) -> None:
     retry = details(rich_status(error))["RetryInfo"]
     assert isinstance(retry, error_details_pb2.RetryInfo)
-    assert retry.retry_delay.ToMilliseconds() in (1000, 2500)
+    assert retry.retry_delay.ToMilliseconds() in (1000, 2500, 60_000)
 
 
 def test_all_that_may_succeed_later_was_tried() -> None:

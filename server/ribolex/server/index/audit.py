@@ -19,7 +19,7 @@ from ribolex.server.index.facts import Facts
 from ribolex.server.index.forward import Likeness
 from ribolex.server.index.intake import check_rna
 from ribolex.server.index.metadata import LENGTH, MAX_KEYS
-from ribolex.server.index.schema import empty
+from ribolex.server.index.schema import MAX_CHANGE, MAX_ID, empty
 
 _COLUMNS = """
 SELECT m.type, m.name, m.tbl_name, c.name, c.type, c."notnull", c.pk, c.hidden
@@ -27,7 +27,7 @@ FROM sqlite_master AS m LEFT JOIN pragma_table_xinfo(m.name) AS c
     ON m.type = 'table'
 """
 _ROWS = """
-SELECT name, sequence, structure, metadata, fvu, features, pooled, peaks,
+SELECT id, name, sequence, structure, metadata, fvu, features, pooled, peaks,
     indptr, indices, "values", change
 FROM rna LEFT JOIN nucleotide_code USING (id) ORDER BY id
 """
@@ -70,7 +70,7 @@ def audit(db: sqlite3.Connection, facts: Facts) -> None:
 
 
 def _check_row(row: tuple[Any, ...], n_features: int) -> Rna:
-    name, sequence, structure, metadata, fvu, *blobs, change = row
+    rna_id, name, sequence, structure, metadata, fvu, *blobs, change = row
     known: dict[str, str] = json.loads(metadata)
     rna = Rna(name, sequence, structure, known)
     check_rna(rna, "rna")
@@ -78,8 +78,12 @@ def _check_row(row: tuple[Any, ...], n_features: int) -> Rna:
         raise ValueError("its letters are not as they are stored")
     # What has no place in UTF-8 is an error, too.
     _ = [text.encode() for pair in known.items() for text in pair]
-    if type(fvu) is not float or type(change) is not int or change < 0:
-        raise ValueError("fvu or change is no number")
+    if type(fvu) is not float:
+        raise ValueError("its fvu is no number")
+    if not 1 <= rna_id <= MAX_ID:
+        raise ValueError(f"its id is {rna_id}, expected 1 to {MAX_ID}")
+    if type(change) is not int or not 0 <= change <= MAX_CHANGE:
+        raise ValueError(f"its change is {change!r}, expected 0 to {MAX_CHANGE}")
     features, pooled, peaks, indptr, indices, values = (
         np.frombuffer(blob, kind)
         for blob, kind in zip(

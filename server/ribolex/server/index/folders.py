@@ -7,14 +7,18 @@ what is in a collection.
 import fcntl
 import logging
 import os
+import re
 import shutil
 import uuid
 from pathlib import Path
 
 from ribolex.disk import sync
-from ribolex.errors import CollectionExistsError, NotReadyError
+from ribolex.errors import CollectionExistsError, InvalidRequestError, NotReadyError
 
 _LOG = logging.getLogger(__name__)
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""Of a collection, and so of its folder."""
 
 _COMING, _GOING = ".coming-", ".going-"
 _LOCK = ".lock"
@@ -33,6 +37,16 @@ def lock(root: Path) -> int:
         os.close(descriptor)
         raise NotReadyError(f"another server uses the data folder {root}") from error
     return descriptor
+
+
+def check_name(name: str) -> None:
+    """Does nothing if a collection can have a name; else raises InvalidRequestError."""
+    if not NAME.fullmatch(name):
+        raise InvalidRequestError(
+            "name",
+            f"{name!r} is no collection name, expected 1 to 64 of a-z, A-Z, 0-9, "
+            "'-', '_', '.', the first a letter or digit",
+        )
 
 
 def tidy(root: Path) -> list[Path]:

@@ -16,6 +16,7 @@ from ribolex.server.index import generations
 from ribolex.server.index.collection import Collection
 from ribolex.server.index.details import Aside, aside_of
 from ribolex.server.index.facts import Facts
+from ribolex.server.index.faults import translated
 from ribolex.server.index.generations import Generations, Plan
 from ribolex.server.index.moving import Move
 from ribolex.server.index.owner import Owner
@@ -66,7 +67,8 @@ class Moves:
             )
         new = Facts.of(name, dictionary, facts.measure)
         new = replace(new, created_at_s=facts.created_at_s)
-        begun = await asyncio.to_thread(_begin, self._root / name, new, plan)
+        with translated(self._root / name):
+            begun = await asyncio.to_thread(_begin, self._root / name, new, plan)
         self.kept[name] = begun.kept_ref
         if name not in self.moves:
             await self.follow(name, begun, dictionary)

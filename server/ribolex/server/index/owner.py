@@ -17,8 +17,10 @@ from typing import NamedTuple, TypeVar
 from ribolex.dictionary import Dictionary
 from ribolex.errors import CollectionNotFoundError
 from ribolex.server.index.collection import Change, Collection
+from ribolex.server.index.faults import translated
 from ribolex.server.index.intake import Storing
 from ribolex.server.index.records import Written
+from ribolex.server.index.schema import RECORDS
 from ribolex.server.index.upkeep import RelativesOptions
 
 _LOG = logging.getLogger(__name__)
@@ -159,9 +161,10 @@ class Owner:
     def _do(self, job: Callable[[Collection], Result]) -> Result:
         if self.is_gone:
             raise CollectionNotFoundError(self._name)
-        if self._collection is None:
-            self._collection = Collection(self.folder, self._options)
-        return job(self._collection)
+        with translated(self.folder / RECORDS):
+            if self._collection is None:
+                self._collection = Collection(self.folder, self._options)
+            return job(self._collection)
 
     def _shut(self) -> None:
         self.is_gone = True

@@ -11,9 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from ribolex.errors import CorruptArtefactError
+from ribolex.server.index.faults import error_of
 
 RECORDS = "records.sqlite3"
 """Name of the file in a collection's folder."""
+
+MAX_ID = (1 << 40) - 1
+"""Of an RNA. SQLite gives one more than the largest there: they are never so many."""
+
+MAX_CHANGE = (1 << 62) - 1
+"""Changes are times in ns, or one more than the last: 2116."""
 
 SCHEMA_VERSION = 2
 _APPLICATION = 0x52424C58  # "RBLX": SQLite's application_id of our files
@@ -83,10 +90,11 @@ def read_facts(db: sqlite3.Connection, path: Path) -> dict[str, Any]:
             raise CorruptArtefactError(
                 path, f"schema version {version}, expected {SCHEMA_VERSION}"
             )
-        (text,) = db.execute("SELECT json FROM facts").fetchone()
-    except sqlite3.DatabaseError as error:
-        raise CorruptArtefactError(path, f"not readable: {error}") from error
-    facts: dict[str, Any] = json.loads(text)
+        facts = json.loads(db.execute("SELECT json FROM facts").fetchone()[0])
+        if not isinstance(facts, dict) or type(facts.get("n_features")) is not int:
+            raise CorruptArtefactError(path, "its facts are none of a collection")
+    except (sqlite3.DatabaseError, ValueError, TypeError) as error:
+        raise error_of(error, path) or _unreadable(error, path) from error
     return facts
 
 
@@ -103,5 +111,9 @@ def connect(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA synchronous = FULL")
     except sqlite3.DatabaseError as error:
         db.close()
-        raise CorruptArtefactError(path, f"not readable: {error}") from error
+        raise error_of(error, path) or _unreadable(error, path) from error
     return db
+
+
+def _unreadable(error: Exception, path: Path) -> CorruptArtefactError:
+    return CorruptArtefactError(path, f"not readable: {error}")

@@ -24,10 +24,13 @@ from ribolex.errors import (
     CollectionNotFoundError,
     CorruptArtefactError,
     CorruptInputError,
+    NotReadyError,
     RibolexError,
+    StorageFullError,
 )
 from ribolex.server.index.audit import audit
 from ribolex.server.index.facts import Facts
+from ribolex.server.index.faults import translated
 from ribolex.server.index.schema import connect, read_facts
 
 FORMAT = 1
@@ -37,6 +40,9 @@ _DIGEST = 64
 _CHUNK = 1 << 20
 _STEPS = 10_000
 """Of SQLite's virtual machine between two looks at whether to go on."""
+
+_ROOM, _LEAST_ROOM = 4, 1 << 20
+"""Ids for each RNA, and beyond that for all, that a restored collection may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +90,9 @@ def _take_open(
     name: str, records: Path, out: Path, is_unwanted: Callable[[], bool]
 ) -> Taken:
     try:
-        manifest = take(name, records, out, is_unwanted)
-        return Taken(manifest, out.open("rb"))
+        with translated(out.parent):
+            manifest = take(name, records, out, is_unwanted)
+            return Taken(manifest, out.open("rb"))
     finally:
         out.unlink(missing_ok=True)
 
@@ -148,7 +155,10 @@ def unpack(path: Path, name: str = "") -> Facts:
     with path.open("r+b") as file:
         file.truncate(manifest.records_bytes)
     try:
-        return _adopt(path, manifest, name)
+        with translated(path):
+            return _adopt(path, manifest, name)
+    except (StorageFullError, NotReadyError):
+        raise  # of this machine, not of the file
     except (
         sqlite3.DatabaseError,
         RibolexError,
@@ -197,12 +207,30 @@ def _adopt(path: Path, manifest: Manifest, name: str) -> Facts:
         if (f"{facts.dictionary}@{facts.version}", facts.content_id) != told:
             raise CorruptInputError(_WHAT, "is of another dictionary than it says")
         audit(db, facts)
+        _close_up(db)
         fields["name"] = name or manifest.collection
         db.execute("UPDATE facts SET json = ?", (json.dumps(fields),))
         # Nothing is left in a log, and only this one file is there.
         db.execute("PRAGMA journal_mode = DELETE")
     sync(path)
     return Facts.from_json(fields)
+
+
+def _close_up(db: sqlite3.Connection) -> None:
+    """Gives RNAs the ids from 1 on if theirs are far apart; their order stays.
+
+    Indexes have tables by id, which would take a machine's memory. In years of
+    storing and deleting ids get there by themselves, too.
+    """
+    ids = [row[0] for row in db.execute("SELECT id FROM rna ORDER BY id")]
+    if max(ids, default=0) <= _ROOM * len(ids) + _LEAST_ROOM:
+        return
+    db.execute("BEGIN")
+    # A new id is below the old one, and free when its turn comes.
+    for table in ("rna", "nucleotide_code"):
+        statement = f"UPDATE {table} SET id = ? WHERE id = ?"
+        db.executemany(statement, enumerate(ids, 1))
+    db.execute("COMMIT")
 
 
 def _describe(records: Path) -> Manifest:

@@ -6,7 +6,6 @@ Knows nothing of messages, or of what is done with a collection.
 import asyncio
 import logging
 import os
-import re
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -19,15 +18,14 @@ from ribolex.errors import (
     CollectionExistsError,
     CollectionMovedError,
     CollectionNotFoundError,
-    CorruptArtefactError,
     DictionaryNotFoundError,
     IncompatibleDictionaryError,
-    InvalidRequestError,
     RibolexError,
 )
 from ribolex.server.index import folders, generations
 from ribolex.server.index.collection import Change, Collection
 from ribolex.server.index.facts import Facts
+from ribolex.server.index.faults import translated
 from ribolex.server.index.measure import SearchMeasure
 from ribolex.server.index.moves import Moves
 from ribolex.server.index.owner import OnCommit, Owner, Result
@@ -36,10 +34,10 @@ from ribolex.server.index.schema import RECORDS
 from ribolex.server.index.snapshot import Taken, take_open, unpack
 from ribolex.server.index.tending import Tending
 from ribolex.server.index.upkeep import RelativesOptions
+from ribolex.server.logs import traceback_of
 from ribolex.server.unbroken import Unbroken
 
 _LOG = logging.getLogger(__name__)
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 FindDictionary = Callable[[str, int], Awaitable[Dictionary]]
 """Gives the dictionary of a name and version, or raises."""
@@ -128,12 +126,13 @@ class CollectionStore:
         """
         there = await asyncio.to_thread(folders.tidy, self._root)
         for folder in there:
-            if not _NAME.fullmatch(folder.name):
+            if not folders.NAME.fullmatch(folder.name):
                 continue
             try:
                 await self._open(folder)
-            except RibolexError as error:
-                _LOG.error("collection %s cannot be opened: %s", folder.name, error)
+            except Exception as error:  # whatever it is, the others are served
+                what = error if isinstance(error, RibolexError) else traceback_of(error)
+                _LOG.error("collection %s cannot be opened: %s", folder.name, what)
         if self.tending is not None:
             self.tending.start()
 
@@ -163,7 +162,8 @@ class CollectionStore:
         self.check_free(name)
         facts = Facts.of(name, dictionary, measure)
         made = self._take_up(facts, partial(_create, self._root, facts))
-        await self._unbroken.do(made)
+        with translated(self._root):
+            await self._unbroken.do(made)
         _LOG.info("collection %s made for %s", name, dictionary.ref)
         return Summary(facts, 0)
 
@@ -177,13 +177,13 @@ class CollectionStore:
         return await self._owner(name).run(_summary)
 
     async def list(self) -> Sequence[Summary]:
-        """Returns all collections by name; damaged ones are left out."""
+        """Returns all collections by name; those that cannot be read are left out."""
         found = []
-        for _, owner in sorted(self._owners.items()):
+        for name, owner in sorted(self._owners.items()):
             try:
                 found.append(await owner.run(_summary))
-            except (CorruptArtefactError, CollectionNotFoundError):
-                continue
+            except Exception as error:
+                _LOG.warning("collection %s is not listed: %s", name, error)
         return found
 
     async def delete(self, name: str) -> int:
@@ -195,7 +195,9 @@ class CollectionStore:
         owner = self._owner(name)
         try:
             n_rnas = (await owner.run(_summary)).n_rnas
-        except CorruptArtefactError:
+        except CollectionNotFoundError:
+            raise
+        except RibolexError:  # what cannot be read can be deleted
             n_rnas = 0
         if self._owners.pop(name, None) is None:
             raise CollectionNotFoundError(name)
@@ -232,9 +234,10 @@ class CollectionStore:
     async def receiving(self) -> AsyncIterator[Path]:
         """Gives a path for a snapshot, for `restore`; what is left there goes."""
         coming = folders.coming(self._root)
-        coming.mkdir()
         try:
-            yield coming / RECORDS
+            with translated(self._root):
+                coming.mkdir()
+                yield coming / RECORDS
         finally:
             await asyncio.to_thread(shutil.rmtree, coming, ignore_errors=True)
 
@@ -275,12 +278,7 @@ class CollectionStore:
             InvalidRequestError: the name cannot be one.
             CollectionExistsError: it is taken.
         """
-        if not _NAME.fullmatch(name):
-            raise InvalidRequestError(
-                "name",
-                f"{name!r} is no collection name, expected 1 to 64 of a-z, A-Z, 0-9, "
-                "'-', '_', '.', the first a letter or digit",
-            )
+        folders.check_name(name)
         if name in self._owners:
             raise CollectionExistsError(name)
 
