@@ -554,5 +554,7 @@ def test_compare_tells_in_what_groups_differ(
     rows = Path("all.tsv").read_text().splitlines()
     assert rows[0].startswith("feature\tlabel\teffect")
     assert len(rows) > 3
+    assert run("compare", "long.tsv", "long.tsv") == 1
+    assert "8 RNAs are in the first group, too, such as 'l0'" in capsys.readouterr().err
     assert run("compare", "long.tsv", "type=x") == 1
     assert "need --collection" in capsys.readouterr().err

@@ -2,11 +2,14 @@
 
 import uuid
 from collections.abc import Iterator
+from io import StringIO
+from math import ceil
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
+from rich.console import Console
 from tests.conftest import OwnServer
 
 from ribolex.client import (
@@ -19,11 +22,12 @@ from ribolex.client import (
     RnaNotFoundError,
     TimedOutError,
 )
-from ribolex.client.groups_view import Names
+from ribolex.client.groups import GroupComparison
+from ribolex.client.groups_view import Names, print_comparison
 from ribolex.client.volcano import write_volcano
 
 
-def rnas(kind: str, letters: str, n: int = 14, n_families: int = 7) -> list[Rna]:
+def rnas(kind: str, letters: str, n: int = 14, n_families: int = 10) -> list[Rna]:
     random = Random(kind)
     return [
         Rna(
@@ -68,7 +72,7 @@ def test_conditions_names_and_rnas_give_the_same(client: Client, stored: str) ->
     found = [client.compare(*pair, collection=stored) for pair in kinds]
     first = found[0]
     assert first.unit == "clan"
-    assert (first.first.n_rnas, first.first.n_units) == (14, 7)
+    assert (first.first.n_rnas, first.first.n_units) == (14, 10)
     assert first.n_significant > 0
     assert first.n_beyond_composition <= first.n_significant <= first.n_tested
     q_values = [one.q_value for one in first]
@@ -115,10 +119,10 @@ def test_larger_groups_are_drawn_from(client: Client, stored: str) -> None:
 
 def test_units_are_as_asked(client: Client) -> None:
     pair = Group(rnas=RICH), Group(rnas=POOR)
-    for unit, n_units in (("rna", 14), ("family", 7), ("clan", 7)):
+    for unit, n_units in (("rna", 14), ("family", 10), ("clan", 10)):
         found = client.compare(*pair, unit=unit)  # type: ignore[arg-type]
         assert (found.unit, found.first.n_units) == (unit, n_units)
-    few = [Group(rnas=rnas(kind, "ACGU", 8, 2)) for kind in "ab"]
+    few = [Group(rnas=rnas(kind, "ACGU", 18, 9)) for kind in "ab"]
     assert client.compare(*few).unit == "rna"
     clans = [
         Rna(one.name, one.sequence, metadata={**one.metadata, "clan": "CL1"})
@@ -128,6 +132,31 @@ def test_units_are_as_asked(client: Client) -> None:
         Group(rnas=[*clans, *RICH[7:]]), Group(rnas=POOR), unit="clan"
     )
     assert found.first.n_units == 1 + 7
+
+
+def test_what_few_units_cannot_tell_is_said(client: Client) -> None:
+    pair = [
+        Group(rnas=rnas(kind, letters, 12, 4))
+        for kind, letters in (("rich", "GGGGCCCCAU"), ("poor", "AAAAUUUUGC"))
+    ]
+    found = client.compare(*pair, unit="family")
+    assert found.smallest_p == pytest.approx(2 / 70)
+    assert found.n_needed == ceil(found.n_tested * 2 / 70 / 0.05)
+    assert min(one.p_value for one in found) >= 2 / 70 - 1e-12
+    said = print_to_text(found)
+    assert "4 observations in a group: its intervals are too narrow" in said
+    assert f"q <= 0.05 takes {found.n_needed} features that differ so much" in said
+    three = [Group(rnas=group.rnas[:3]) for group in pair]
+    assert "nothing can have q <= 0.05" in print_to_text(client.compare(*three))
+    many = [Group(rnas=rnas(kind, "ACGU", 20)) for kind in "ab"]
+    assert "no p can be" not in print_to_text(client.compare(*many))
+
+
+def print_to_text(found: GroupComparison) -> str:
+    console = Console(file=StringIO(), width=100)
+    with console.capture() as captured:
+        print_comparison(console, Names("a", "b"), found)
+    return captured.get()
 
 
 async def test_the_asynchronous_client_gets_the_same(
@@ -152,6 +181,18 @@ async def test_the_asynchronous_client_gets_the_same(
             "second: 1 RNAs are in the first group, too, such as 'rich1'",
         ),
         (
+            Group(rnas=RICH),
+            Group(rnas=[*POOR, *RICH[3:]]),
+            "second: 11 RNAs are in the first group, too, such as 'rich3'",
+        ),
+        (
+            Group(
+                rnas=[Rna("rich3", RICH[3].sequence.lower().replace("u", "t")), *POOR]
+            ),
+            Group(where={"type": "rich"}),
+            "second: 1 RNAs are in the first group, too, such as 'rich3'",
+        ),
+        (
             Group(rnas=[Rna("a", "ACGU"), Rna("b", "ACXU")]),
             Group(rnas=POOR),
             r"first.rnas\[1\].sequence: 'X' at position 3",
@@ -168,6 +209,17 @@ def test_refusals_name_the_field(
 ) -> None:
     with pytest.raises(InvalidRequestError, match=message):
         client.compare(first, second, collection=stored)
+
+
+def test_rnas_sent_in_both_groups_are_refused_though_few_are_drawn(
+    client: Client,
+) -> None:
+    many = rnas("many", "ACGU", 40)
+    second = Group(rnas=many[20:])
+    with pytest.raises(InvalidRequestError, match="such as 'many20'"):
+        client.compare(Group(rnas=many[:21]), second, max_rnas=2)
+    namesake = Rna("many20", many[0].sequence)
+    assert client.compare(Group(rnas=[*many[:20], namesake]), second).n_tested > 0
 
 
 def test_what_is_not_there_is_not_found(client: Client, stored: str) -> None:

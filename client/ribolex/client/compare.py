@@ -46,12 +46,12 @@ class CompareCalls(Connection):
 
         Args:
             first: two RNAs or more.
-            second: likewise; none of them stored and in the first group, too.
+            second: likewise; none of them, by name and sequence, in the first, too.
             collection: of the stored RNAs.
             dictionary: "name", "name@version" or None for the server's default, where
                 no collection is named.
             unit: what is taken for one observation; None for clans, if the RNAs tell
-                them and each group has five, else RNAs.
+                them and each group has ten, else RNAs.
             max_rnas: of larger groups so many RNAs are drawn; at most 10,000.
             max_features: most features to give.
             with_shuffled: whether to read the RNAs shuffled, too: what composition
@@ -108,6 +108,7 @@ def _comparison(message: pb.CompareGroupsResponse) -> GroupComparison:
         n_beyond_composition=message.n_beyond_composition,
         features=tuple(_contrast(one) for one in message.features),
         timing=convert.timing(message.timing),
+        smallest_p=message.smallest_p,
     )
 
 

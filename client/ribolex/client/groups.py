@@ -4,6 +4,7 @@ Field by field the messages of collection.proto, which define the numbers. Knows
 gRPC.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -78,6 +79,13 @@ class GroupComparison:
     n_beyond_composition: int
     features: tuple[FeatureContrast, ...]
     timing: Timing
+    smallest_p: float = 0.0
+    """That any feature can have with such units; 0 if some lie in both groups."""
+
+    @property
+    def n_needed(self) -> int:
+        """Features that must have it for one of them to be significant."""
+        return max(math.ceil(self.smallest_p * self.n_tested / 0.05), 1)
 
     def __len__(self) -> int:
         return len(self.features)

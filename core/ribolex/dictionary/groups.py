@@ -4,26 +4,23 @@ An RNA stands for its pooled code, as a rule the largest value of each feature. 
 are compared by ranks, so any rising function of values gives the same.
 
 RNAs that are related are drawn together: each belongs to a unit, a clan or a family or
-itself. The variance of the statistic is what it would be if RNAs were independent,
-times the design effect: the sum over units of what all their RNAs add to it, squared,
-over the same sum over RNAs, as of a score test with clustered variance (Liang and Zeger
-1986). So ten families of a hundred RNAs each are about as much evidence as ten RNAs, if
-the feature is the family's.
+itself. Intervals draw units, and what chance would do is dealing them (`rank_tests`).
+So ten families of a hundred RNAs each are about as much evidence as ten RNAs, if the
+feature is the family's.
 
 Knows nothing of where RNAs come from, or of what features mean.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Float64, Int64
 
 from ribolex.dictionary.codes import SequenceCode
 from ribolex.dictionary.false_discovery import benjamini_hochberg
+from ribolex.dictionary.rank_tests import Units, rank_p_values
 
 MIN_RNAS = 5
 """A feature is tested if it fires in so many RNAs of both groups together."""
@@ -31,7 +28,6 @@ N_DRAWS = 500
 _BLOCK = 256
 """Features at a time."""
 _INTERVAL = (2.5, 97.5)
-_SMALLEST = 1e-300
 
 Table = Float[np.ndarray, "rna feature"]
 
@@ -64,6 +60,9 @@ class Contrast:
     is_composition_only: Bool[np.ndarray, " test"] | None
     """Whether the effect is not more than that: the interval of the difference, in the
     direction of the effect, reaches 0."""
+    smallest_p: float
+    """Of any feature with such units: that of the rarest deal; 0 if units lie in both
+    groups."""
 
 
 class Sample(NamedTuple):
@@ -120,6 +119,7 @@ def compare_groups(
         benjamini_hochberg(p_value, len(p_value)),
         joined.shuffled[0] if has_control else None,
         joined.excess[0] <= 0 if has_control else None,
+        design.units.smallest_p,
     )
 
 
@@ -141,11 +141,7 @@ class _Design:
 
     n_first: int
     n: int
-    units: Int64[np.ndarray, " rna"]
-    order: Int64[np.ndarray, " rna"]
-    """RNAs by unit."""
-    starts: Int64[np.ndarray, " unit"]
-    """Where units begin in that order."""
+    units: Units
     draws: Float64[np.ndarray, "draw unit"]
     """How often each unit is drawn."""
 
@@ -153,24 +149,15 @@ class _Design:
     def of(
         cls, n_first: int, n: int, units: Int64[np.ndarray, " rna"], seed: int
     ) -> "_Design":
-        order = np.argsort(units, kind="stable")
-        starts = np.flatnonzero(np.diff(units[order], prepend=-1))
+        by_unit = Units.of(units, n_first)
         generator = np.random.default_rng(seed)
-        n_units = len(starts)
+        n_units = len(by_unit.starts)
         draws = generator.multinomial(n_units, np.full(n_units, 1 / n_units), N_DRAWS)
-        return cls(n_first, n, units, order, starts, draws.astype(np.float64))
+        return cls(n_first, n, by_unit, draws.astype(np.float64))
 
     @property
     def n_second(self) -> int:
         return self.n - self.n_first
-
-    def by_unit(
-        self, rows: Float[np.ndarray, "rna k"]
-    ) -> Float64[np.ndarray, "unit k"]:
-        """Returns the sums over the RNAs of each unit."""
-        ordered = rows[self.order].astype(np.float64)
-        out: Float64[np.ndarray, "unit k"] = np.add.reduceat(ordered, self.starts)
-        return out
 
     def mean_in(
         self, rows: Float[np.ndarray, "rna k"], group: int
@@ -180,8 +167,8 @@ class _Design:
         is_own[: self.n_first] = 1.0
         if group:
             is_own = 1 - is_own
-        under = self.draws @ self.by_unit(is_own)
-        over = self.draws @ self.by_unit(rows * is_own)
+        under = self.draws @ self.units.sums(is_own)
+        over = self.draws @ self.units.sums(rows * is_own)
         with np.errstate(invalid="ignore"):
             out: Float64[np.ndarray, "draw k"] = over / np.where(
                 under > 0, under, np.nan
@@ -193,7 +180,7 @@ class _Design:
         is_own = np.zeros((self.n, 1))
         is_own[: self.n_first] = 1.0
         out: Float64[np.ndarray, "draw 1"]
-        out = self.draws @ self.by_unit(1 - is_own if group else is_own)
+        out = self.draws @ self.units.sums(1 - is_own if group else is_own)
         return out
 
 
@@ -213,7 +200,7 @@ def _compare(table: Table, shuffled: Table | None, design: _Design) -> _Block:
         _interval(ranked.effect, drawn),
         _interval(ratio, np.log2(parts[0] / parts[1])),
         shares,
-        _p_values(ranked, design)[None],
+        rank_p_values(ranked.centred, design.units)[None],
         *np.full((2, 1, table.shape[1]), np.nan),
     )
     if shuffled is None:
@@ -287,36 +274,6 @@ def _interval(
 ) -> Float64[np.ndarray, "3 test"]:
     low, high = np.nanpercentile(drawn, _INTERVAL, axis=0)
     return np.stack([value, np.minimum(low, value), np.maximum(high, value)])
-
-
-def _p_values(ranked: _Ranked, design: _Design) -> Float64[np.ndarray, " test"]:
-    """Returns two-sided p: Mann and Whitney's, its variance that of the units.
-
-    Of n units that are not single RNAs, compared with Student's t of n - 1 degrees.
-    """
-    n, m = design.n, design.n_first
-    weight = np.full((n, 1), -m / n)
-    weight[:m] += 1
-    parts = weight * ranked.centred
-    total = parts.sum(0)
-    single = (parts**2).sum(0)
-    n_units = len(design.starts)
-    spread = m * (n - m) / (n * (n - 1)) * (ranked.centred**2).sum(0)
-    freedom = math.inf
-    if n_units < n:
-        clustered = (design.by_unit(parts) ** 2).sum(0)
-        clustered *= n_units / max(n_units - 1, 1) * (n - 1) / n
-        spread = spread * clustered / np.where(single > 0, single, 1.0)
-        freedom = max(n_units - 1, 1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        z = np.where(spread > 1e-12, np.abs(total) / np.sqrt(spread), 0.0)
-    if math.isfinite(freedom):
-        # Wallace (1959): Student's t as a normal quantile, right to a few thousandths.
-        z = np.sqrt(freedom * np.log1p(z**2 / freedom))
-        z = z * (8 * freedom + 1) / (8 * freedom + 3)
-    p_value = torch.special.erfc(torch.from_numpy(z) / math.sqrt(2)).numpy()
-    out: Float64[np.ndarray, " test"] = np.clip(p_value, _SMALLEST, 1.0)
-    return out
 
 
 def _table(

@@ -1923,7 +1923,7 @@ class CompareGroupsRequest(_message.Message):
     """
     unit: Global___ComparisonUnit.ValueType
     """What is taken for one observation. Unspecified: clans, if the RNAs tell them and
-    each group has 5 units or more, else RNAs.
+    each group has 10 units or more, else RNAs.
     """
     max_rnas: _builtins.int
     """Most RNAs of a group that are looked at; of more, so many are drawn. 0: 1000. At
@@ -1947,7 +1947,7 @@ class CompareGroupsRequest(_message.Message):
 
     @_builtins.property
     def second(self) -> Global___RnaGroup:
-        """Two RNAs or more, none of them stored and in the first group, too."""
+        """Two RNAs or more, none of them, by name and sequence, in the first group, too."""
 
     def __init__(
         self,
@@ -2023,6 +2023,7 @@ class CompareGroupsResponse(_message.Message):
     N_BEYOND_COMPOSITION_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
     TIMING_FIELD_NUMBER: _builtins.int
+    SMALLEST_P_FIELD_NUMBER: _builtins.int
     unit: Global___ComparisonUnit.ValueType
     """What was taken for one observation."""
     n_tested: _builtins.int
@@ -2032,6 +2033,11 @@ class CompareGroupsResponse(_message.Message):
     n_beyond_composition: _builtins.int
     """Of those, how many composition alone does not explain; all of them if no shuffled
     RNAs were read.
+    """
+    smallest_p: _builtins.float
+    """Smallest p-value that any feature can have with so many units in each group, that
+    of the rarest way to deal them; 0 if units lie in both groups. Above 0.05 / n_tested
+    no feature is significant by itself, only many together.
     """
     @_builtins.property
     def dictionary(self) -> _codes_pb2.DictionaryRef:
@@ -2065,10 +2071,11 @@ class CompareGroupsResponse(_message.Message):
         n_beyond_composition: _builtins.int = ...,
         features: _abc.Iterable[Global___FeatureContrast] | None = ...,
         timing: _codes_pb2.Timing | None = ...,
+        smallest_p: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["dictionary", b"dictionary", "first", b"first", "second", b"second", "timing", b"timing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dictionary", b"dictionary", "features", b"features", "first", b"first", "n_beyond_composition", b"n_beyond_composition", "n_significant", b"n_significant", "n_tested", b"n_tested", "second", b"second", "timing", b"timing", "unit", b"unit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dictionary", b"dictionary", "features", b"features", "first", b"first", "n_beyond_composition", b"n_beyond_composition", "n_significant", b"n_significant", "n_tested", b"n_tested", "second", b"second", "smallest_p", b"smallest_p", "timing", b"timing", "unit", b"unit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2139,7 +2146,7 @@ class FeatureContrast(_message.Message):
     of the first group than in any of the second.
     """
     effect_low: _builtins.float
-    """Its 95 % interval when units are drawn anew."""
+    """Its 95 % interval when units are drawn anew; too narrow where a group has few."""
     effect_high: _builtins.float
     """The interval's upper end."""
     log_ratio: _builtins.float
@@ -2155,8 +2162,8 @@ class FeatureContrast(_message.Message):
     second_share: _builtins.float
     """Share of the second group's."""
     p_value: _builtins.float
-    """Probability of such a difference by chance, two-sided: Mann and Whitney's test,
-    its variance that of the units.
+    """Probability of such a difference by chance, two-sided: of ranks when whole units
+    are dealt to the groups (docs/groups.md).
     """
     q_value: _builtins.float
     """False-discovery rate over all features tested (Benjamini and Hochberg)."""

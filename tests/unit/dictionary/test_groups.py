@@ -50,18 +50,18 @@ def test_ranks_are_scipys() -> None:
 
 
 def test_of_single_rnas_it_is_mann_and_whitneys_test() -> None:
-    table = planted(0)
-    found = compare(table)
+    table, half = planted(0), N // 2
+    found = compare(table, n_first=half)
     for j in range(WIDTH):
         expected = stats.mannwhitneyu(
-            table[:M, j], table[M:, j], use_continuity=False, method="asymptotic"
+            table[:half, j], table[half:, j], use_continuity=False, method="asymptotic"
         )
-        auroc = expected.statistic / (M * (N - M))
+        auroc = expected.statistic / half**2
         assert found.effect.value[j] == pytest.approx(2 * auroc - 1, abs=1e-6)
         assert found.p_value[j] == pytest.approx(expected.pvalue, rel=1e-6)
     fires = table > 0
     np.testing.assert_allclose(
-        found.shares, [fires[:M].mean(0), fires[M:].mean(0)], atol=1e-12
+        found.shares, [fires[:half].mean(0), fires[half:].mean(0)], atol=1e-12
     )
     q_values = stats.false_discovery_control(found.p_value)
     np.testing.assert_allclose(found.q_value, q_values)
@@ -96,6 +96,85 @@ def test_relatives_are_no_evidence_of_their_own() -> None:
         sound.append(compare(table, units[order], n_first=n_first).p_value)
     assert np.mean(np.concatenate(naive) < 0.05) > 0.2
     assert 0.01 < np.mean(np.concatenate(sound) < 0.05) < 0.08
+
+
+def test_a_small_group_against_a_large_one_differs_in_nothing() -> None:
+    """Rare features, whose sums of ranks are skewed when few RNAs are drawn."""
+    p_values = []
+    for seed, n_first in enumerate((5, 5, 10, 20)):
+        random = np.random.default_rng(seed)
+        table = random.exponential(1, (600, 200))
+        table[random.random(table.shape) > np.geomspace(0.01, 0.1, 200)] = 0
+        found = compare(table, n_first=n_first)
+        p_values.append(found.p_value)
+        assert (found.q_value > 0.05).all()
+    assert np.mean(np.concatenate(p_values) < 1e-3) < 0.003
+    assert 0.01 < np.mean(np.concatenate(p_values) < 0.05) < 0.06
+
+
+@pytest.mark.parametrize("likeness", [0.0, 0.4, 0.8])
+@pytest.mark.parametrize(
+    "sizes", [([20] * 10, [1] * 300), ([1] * 10, [10] * 80), ([20] * 5, [2] * 100)]
+)
+def test_few_families_against_many_differ_in_nothing(
+    sizes: tuple[list[int], list[int]], likeness: float
+) -> None:
+    """Families of one group large, of the other small, their RNAs alike or not."""
+    units = np.repeat(np.arange(len(sizes[0] + sizes[1])), sizes[0] + sizes[1])
+    random = np.random.default_rng(int(10 * likeness) + len(units))
+    shape = (len(units), 400)
+    rates = np.geomspace(0.02, 0.5, 400)
+    of_family = (random.random(shape) < rates)[units]
+    fires = np.where(
+        random.random(shape) < likeness, of_family, random.random(shape) < rates
+    )
+    found = compare(fires * random.random(shape), units, n_first=sum(sizes[0]))
+    assert (found.q_value <= 0.05).sum() <= 1  # one in twenty such tests may find one
+    assert np.mean(found.p_value < 1e-3) < 0.006
+    assert np.mean(found.p_value < 0.05) < 0.08
+
+
+def test_what_few_large_families_have_is_found() -> None:
+    units = np.repeat(np.arange(310), [20] * 10 + [1] * 300)
+    random = np.random.default_rng(1)
+    shape = (len(units), 200)
+    rates = np.full((310, 200), 0.1)
+    rates[:10, :20] = 0.9
+    fires = (random.random((310, 200)) < rates)[units]
+    fires ^= random.random(shape) < 0.05
+    found = compare(fires * random.random(shape), units, n_first=200)
+    assert set(np.flatnonzero(found.q_value < 0.05)) == set(range(20))
+
+
+def test_families_shared_by_the_groups_are_their_own_controls() -> None:
+    """What tells families apart is not mistaken; a difference inside them is found."""
+    random = np.random.default_rng(3)
+    of_family = 3 * random.exponential(1, (20, WIDTH))
+    units = np.tile(np.arange(20), 6)
+    table = of_family[units] + random.exponential(1, (120, WIDTH))
+    table[:60, 0] += 3
+    found = compare(table, units, n_first=60)
+    assert found.smallest_p == 0
+    assert np.flatnonzero(found.q_value < 0.05).tolist() == [0]
+    assert (found.p_value[1:] < 0.05).mean() < 0.15
+
+
+def test_one_shared_family_does_not_make_few_families_many() -> None:
+    units = np.repeat(np.arange(311), [20] * 10 + [2] + [1] * 300)
+    random = np.random.default_rng(4)
+    table = (random.random((311, 400)) < 0.3)[units] * random.random((502, 400))
+    found = compare(table, units, n_first=201)
+    assert found.smallest_p == 0
+    assert np.mean(found.p_value < 1e-3) < 0.01
+
+
+def test_no_p_is_below_that_of_the_rarest_deal() -> None:
+    units = np.repeat(np.arange(8), 10)
+    table = np.where(np.arange(80) < 40, 1.0, 2.0)[:, None] * np.ones((80, 3))
+    found = compare(table, units, n_first=40)
+    assert found.smallest_p == pytest.approx(2 / 70)
+    np.testing.assert_allclose(found.p_value, 2 / 70)
+    assert compare(planted(0)).smallest_p < 1e-20
 
 
 def test_two_families_against_each_other_are_two_observations() -> None:

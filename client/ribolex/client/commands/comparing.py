@@ -55,7 +55,7 @@ def compare(
         UnitName | None,
         typer.Option(
             help="One observation. Without it: clan, if the RNAs tell it and each "
-            "group has five, else rna."
+            "group has ten, else rna."
         ),
     ] = None,
     max_rnas: Annotated[

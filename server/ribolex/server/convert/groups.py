@@ -140,6 +140,7 @@ def encode_contrast(
             _contrast(contrast, int(row), dictionary)
             for row in order[: comparison.max_features]
         ],
+        smallest_p=contrast.smallest_p,
     )
 
 

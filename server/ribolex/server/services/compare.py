@@ -34,8 +34,9 @@ from ribolex.server.portions import portions
 from ribolex.server.services.search import Caller, Patience
 from ribolex.v1 import collection_pb2
 
-_MIN_UNITS = 5
-"""In each group, for clans to be taken for observations unasked."""
+_MIN_UNITS = 10
+"""In each group, for clans to be taken for observations unasked: of fewer no feature by
+itself can pass a false-discovery rate over thousands."""
 _READ = 64
 """Stored RNAs read at once: others use the collection in between."""
 _PAGE, _MAX_PAGE = 1000, 1_000_000
@@ -74,6 +75,7 @@ async def compare(
     work = await _Work.begin(caller, request, comparison)
     try:
         groups = await work.draw()
+        refuse_shared(*([one.rna for one in group.members] for group in groups))
         both = [one for group in groups for one in group.members]
         work.check_size(both)
         codes = await work.encode(both)
@@ -102,6 +104,26 @@ async def compare(
         response, caller.backend.max_message_bytes, "max_features", "ask for fewer"
     )
     return response
+
+
+def refuse_shared(first: Sequence[Rna], second: Sequence[Rna]) -> None:
+    """Does nothing if no RNA, by name and sequence, is in both groups.
+
+    Raises:
+        InvalidRequestError: names the first of the second group that is.
+    """
+    known = {(rna.name, rna.sequence) for rna in first}
+    shared = [rna.name for rna in second if (rna.name, rna.sequence) in known]
+    if shared:
+        raise _shared(shared)
+
+
+def _shared(names: Sequence[str]) -> InvalidRequestError:
+    return InvalidRequestError(
+        "second",
+        f"{len(names)} RNAs are in the first group, too, such as {names[0]!r}, "
+        "expected none",
+    )
 
 
 def choose_units(
@@ -196,11 +218,8 @@ class _Work:
         pair = (self._comparison.first, "first"), (self._comparison.second, "second")
         names = [await self._names(group) for group, _ in pair]
         if shared := set(names[0]) & set(names[1]):
-            raise InvalidRequestError(
-                "second",
-                f"{len(shared)} RNAs are in the first group, too, such as "
-                f"{min(shared)!r}, expected none",
-            )
+            raise _shared(sorted(shared))
+        refuse_shared(self._comparison.first.rnas, self._comparison.second.rnas)
         drawn = []
         for (group, field), own in zip(pair, names, strict=True):
             n_found = len(own) if group.is_stored else len(group.rnas)
