@@ -189,6 +189,28 @@ async def test_a_load_goes_on_without_those_who_waited_for_it(
         assert held.n_calls == 1
 
 
+async def test_a_collection_whose_dictionary_does_not_come_can_be_deleted(
+    tmp_path: Path, dictionaries: Known, monkeypatch: Patch
+) -> None:
+    asked = asyncio.Event()
+
+    async def find(name: str, version: int) -> Dictionary:
+        asked.set()
+        never: asyncio.Future[Dictionary] = asyncio.Future()
+        return await never
+
+    async with storing(tmp_path, dictionaries) as there:
+        await there.create("c", dictionaries["tiny@1"], SearchMeasure())
+        monkeypatch.setattr(there, "_find_dictionary", find)
+        waiting = asyncio.create_task(there.run("c", names_of))
+        await asked.wait()
+        async with asyncio.timeout(20):
+            assert await there.delete("c") == 0
+            with pytest.raises(CollectionNotFoundError):
+                await waiting
+    assert os.listdir(tmp_path) == [".lock"]
+
+
 async def test_all_who_wait_for_a_load_that_fails_are_told_and_the_next_one_tries(
     tmp_path: Path, dictionaries: Known, monkeypatch: Patch
 ) -> None:

@@ -51,6 +51,7 @@ class Owner:
     Attributes:
         dictionary_ref: What the collection is indexed under, "name@version"; "" while
             that is not known.
+        name: Of the collection.
         loading: Has the index built; None before.
         is_loaded: Whether it was.
         is_gone: Whether it is closed.
@@ -67,7 +68,7 @@ class Owner:
         name: str = "",
     ) -> None:
         self.folder = folder
-        self._name = name or folder.name
+        self.name = name or folder.name
         self.content_id = ""
         self.may_write = asyncio.Event()
         self.may_write.set()
@@ -76,7 +77,7 @@ class Owner:
         self.loading: asyncio.Task[None] | None = None
         self.is_loaded = self.is_gone = False
         self._on_commit = on_commit
-        self._thread = ThreadPoolExecutor(1, f"ribolex-{self._name}")
+        self._thread = ThreadPoolExecutor(1, f"ribolex-{self.name}")
         self._collection: Collection | None = None
         self._waiting: deque[_Waiting] = deque()
         self._is_in_line = False
@@ -89,7 +90,7 @@ class Owner:
     async def run(self, job: Callable[[Collection], Result]) -> Result:
         """Returns what a job gives, done in the thread after all before it."""
         if self.is_gone:
-            raise CollectionNotFoundError(self._name)
+            raise CollectionNotFoundError(self.name)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self._do, job)
 
@@ -108,7 +109,7 @@ class Owner:
             await self.run(Collection.lead)
         except Exception:
             # Whatever it is, the collection can be used.
-            _LOG.exception("collection %s: its index does not lead yet", self._name)
+            _LOG.exception("collection %s: its index does not lead yet", self.name)
 
     async def write(self, change: Change) -> Written:
         """Returns what became of a change once it is on disk and every search sees it.
@@ -118,7 +119,7 @@ class Owner:
         is cancelled it may still be made, whole.
         """
         if self.is_gone:
-            raise CollectionNotFoundError(self._name)
+            raise CollectionNotFoundError(self.name)
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Written] = loop.create_future()
         self._waiting.append(_Waiting(change, done))
@@ -134,6 +135,7 @@ class Owner:
         await loop.run_in_executor(self._thread, self._shut)
         self._thread.shutdown(wait=False)
         if self.loading is not None:
+            self.loading.cancel()  # it may wait for a dictionary
             await asyncio.wait((self.loading,))
 
     def _write_waiting(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -160,7 +162,7 @@ class Owner:
 
     def _do(self, job: Callable[[Collection], Result]) -> Result:
         if self.is_gone:
-            raise CollectionNotFoundError(self._name)
+            raise CollectionNotFoundError(self.name)
         with translated(self.folder / RECORDS):
             if self._collection is None:
                 self._collection = Collection(self.folder, self._options)
@@ -173,7 +175,7 @@ class Owner:
                 self._collection.close()
             except Exception:
                 # All that was acknowledged is on disk, and who closes has more to do.
-                _LOG.exception("collection %s was not closed in order", self._name)
+                _LOG.exception("collection %s was not closed in order", self.name)
 
 
 def _groups(waiting: list[_Waiting]) -> Iterator[list[_Waiting]]:

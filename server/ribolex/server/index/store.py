@@ -369,7 +369,10 @@ class CollectionStore:
         if owner.loading is None or owner.loading.done():
             owner.loading = asyncio.create_task(self._build(owner))
         # All wait for one, and it goes on without those that have left.
-        await asyncio.shield(owner.loading)
+        await asyncio.wait((owner.loading,))
+        if owner.is_gone:
+            raise CollectionNotFoundError(owner.name)
+        owner.loading.result()
 
     async def _build(self, owner: Owner) -> None:
         facts = (await owner.run(_summary)).facts
