@@ -23,11 +23,22 @@ def settle(sample: RecallSample) -> None:
     sample._thread.submit(int).result(10)
 
 
-def test_it_is_the_mean_of_what_was_measured(sample: RecallSample) -> None:
-    assert math.isnan(sample.recall)
-    for recall in (1.0, 0.5, None, 0.0):
+def measure(sample: RecallSample, *recalls: float | None) -> None:
+    """Has searches measured, one after another."""
+    for recall in recalls:
         sample.offer(lambda recall=recall: recall)  # type: ignore[misc]
         settle(sample)
+
+
+def test_it_is_the_mean_of_what_was_measured(sample: RecallSample) -> None:
+    measure(sample, *[1.0, 0.5, None, 0.0] * 7)
+    assert sample.recall == 0.5
+
+
+def test_a_few_searches_give_no_estimate(sample: RecallSample) -> None:
+    measure(sample, *[0.0] * 10, *[None] * 10, *[1.0] * 9)
+    assert math.isnan(sample.recall)
+    measure(sample, 1.0)
     assert sample.recall == 0.5
 
 
@@ -44,6 +55,7 @@ def test_searches_go_on_while_one_is_measured(sample: RecallSample) -> None:
     sample.offer(lambda: late.append(1))
     go_on.set()
     settle(sample)
+    measure(sample, *[0.25] * 19)
     assert (sample.recall, late) == (0.25, [])
 
 
@@ -57,8 +69,7 @@ def test_a_fault_is_logged_and_the_next_is_measured(
         sample.offer(fail)
         settle(sample)
     assert "broken" in caplog.text
-    sample.offer(lambda: 1.0)
-    settle(sample)
+    measure(sample, *[1.0] * 20)
     assert sample.recall == 1.0
 
 

@@ -201,7 +201,10 @@ def test_threads_find_what_one_finds(model: AlignmentModel) -> None:
     assert found[:2] == found[2:]
 
 
-def test_some_searches_measure_the_recall_of_all(model: AlignmentModel) -> None:
+def test_some_searches_measure_the_recall_of_all(
+    model: AlignmentModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ribolex.server.index.recall_sample._ENOUGH", 1)
     rnas = [lettered(i, 60, i) for i in range(30)]
     with (
         closing(RecallSample(1.0)) as sample,
@@ -219,6 +222,7 @@ def test_some_searches_measure_the_recall_of_all(model: AlignmentModel) -> None:
 def test_a_search_that_finds_little_lowers_the_recall(
     model: AlignmentModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("ribolex.server.index.recall_sample._ENOUGH", 1)
     same = [lettered(1, 60, 1)._replace(rna_id=i) for i in range(4)]
     with (
         closing(RecallSample(1.0)) as sample,

@@ -16,6 +16,8 @@ _LOG = logging.getLogger(__name__)
 
 _REMEMBERED = 256
 """Searches that the estimate is the mean of: the last ones."""
+_ENOUGH = 20
+"""Fewer give no estimate: one search that finds half would look like a fault."""
 
 
 class RecallSample:
@@ -37,9 +39,10 @@ class RecallSample:
 
     @property
     def recall(self) -> float:
-        """Mean over the searches that were done again last; nan if there are none."""
+        """Mean over the searches that were done again last; nan for under 20."""
         recalls = list(self._recalls)
-        return sum(recalls) / len(recalls) if recalls else float("nan")
+        n = len(recalls)
+        return sum(recalls) / n if n >= _ENOUGH else float("nan")
 
     @property
     def is_closed(self) -> bool:

@@ -25,6 +25,22 @@ def read(tmp_path: Path, text: str) -> TrainerConfig:
     return read_config(file)
 
 
+@pytest.mark.parametrize(("said", "expected"), [("threads = 5\n", 5), ("", 3)])
+def test_threads_are_those_asked_for_or_what_a_container_may_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str, expected: int
+) -> None:
+    given: list[int] = []
+    monkeypatch.setattr("ribolex.lm.sensible_threads", lambda: 3)
+    monkeypatch.setattr("torch.set_num_threads", given.append)
+    read(tmp_path, said + LEAST)
+    app = typer.Typer()
+    register(app)
+    file = str(tmp_path / "trainer.toml")
+    result = CliRunner().invoke(app, ["trainer", "run", file, "--log-format", "json"])
+    assert result.exit_code == 1, result.output
+    assert given == [expected]
+
+
 def test_the_example_holds_every_default(tmp_path: Path) -> None:
     app = typer.Typer()
     register(app)

@@ -199,7 +199,7 @@ def test_documented_metrics_are_those_there_are(tmp_path: Path) -> None:
     assert names == {
         word.strip("`|,. ").split("{")[0]
         for word in text.split()
-        if word.strip("`|").startswith("ribolex_trainer_")
+        if word.strip("`|").startswith(("ribolex_trainer_", "process_"))
     }
 
 

@@ -179,13 +179,13 @@ def run_config(
     import torch
 
     from ribolex.errors import RibolexError
+    from ribolex.lm import sensible_threads
     from ribolex.trainer.process import Trainer, exit_code, watch
     from ribolex.trainer.process.run import alone_in, describe_error
     from ribolex.trainer.ranks import joined_ranks, rank
     from ribolex.trainer.stopping import Stop, Stopped
 
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    torch.set_num_threads(config.threads or sensible_threads())
     with ExitStack() as stack:
         device = stack.enter_context(joined_ranks(config.device))
         stack.enter_context(alone_in(config.workdir))

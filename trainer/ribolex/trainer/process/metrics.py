@@ -9,7 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    ProcessCollector,
+    start_http_server,
+)
 
 from ribolex.trainer.pipeline import STAGES
 from ribolex.trainer.process.reporting import Event
@@ -33,6 +39,7 @@ class Metrics:
             workdir: whose disk is looked at; there by the time it is asked for.
         """
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         of_stage, of_one = ["stage"], ["dictionary"]
 
         def gauge(name: str, text: str, labels: Sequence[str] = ()) -> Gauge:
