@@ -54,6 +54,13 @@ def test_facts_are_told_in_words() -> None:
     assert "4 structures predicted by X" in text
 
 
+def test_it_says_what_labels_of_rnas_are_held_against() -> None:
+    name, what = "types, families and clans against", "RNAs of about the same length"
+    assert name not in printed(CARD)
+    basis = {**CARD.basis, name: what}
+    assert f"{name} {what}" in printed(replace(CARD, basis=basis))
+
+
 def test_evidence_is_a_line_a_label() -> None:
     rows = [line.split() for line in printed(CARD).splitlines()]
     hairpin = "structure:hairpin 82% 14% 5.9 5.0-6.6 0.77 0.40 90% +0.30 1e-09 40 5"

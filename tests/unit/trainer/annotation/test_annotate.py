@@ -1,5 +1,7 @@
 """Planted features are described as what they were planted as, and no more."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from ribolex.rna import Rna
 from ribolex.trainer.activations import Activations
 from ribolex.trainer.annotation import Controls, annotate, in_one
 from ribolex.trainer.annotation.findings import Finding
+from ribolex.trainer.annotation.report import with_section
 from ribolex.trainer.annotation.sentences import describe
 from ribolex.trainer.labels import label_rnas
 
@@ -88,6 +91,23 @@ def test_what_fires_by_chance_or_never_goes_with_no_label(table: FeatureTable) -
     assert table.label[4].startswith("fires on single nucleotides")
     assert table.label[5] == ""
     assert table.evidence_of(4) == table.evidence_of(5) == ()
+
+
+def test_the_card_says_what_lengths_and_coins_give(table: FeatureTable) -> None:
+    assert table.basis["types, families and clans against"] == (
+        "RNAs of about the same length"
+    )
+    assert table.basis["coin flips"] == 6
+    assert table.basis["coin flips with type"] == 0
+    card = with_section("# a card\n", table)
+    assert (
+        "| goes with a | features | F1 above the constant | of 6 coin flips |" in card
+    )
+    assert "| type | 1 | 1 | 0 |" in card
+    # Evidence from before has neither.
+    old = {name: n for name, n in table.basis.items() if not name.startswith("coin")}
+    card = with_section("# a card\n", replace(table, basis=old))
+    assert "| goes with a | features | F1 above the constant |\n" in card
 
 
 def test_evidence_carries_effect_control_certainty_and_support(
