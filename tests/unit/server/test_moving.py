@@ -201,6 +201,33 @@ async def test_the_folder_may_be_told_relative_to_where_the_server_runs(
         assert set(await store.run("c", content)) == {"a"}
 
 
+async def test_what_was_before_a_move_is_never_taken_for_what_is_now(
+    tmp_path: Path, dictionaries: Known, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = dictionaries.values()
+    file = tmp_path / "c" / "generations.json"
+    async with storing(tmp_path, dictionaries) as store:
+        await store.create("c", one, SearchMeasure())
+        await store.moves.flip(await store.moves.begin("c", two, PLAN))
+        await store.write("c", Storing([rna_of("a", 1, 96)]))
+
+    def fail(*given: object) -> None:
+        raise OSError("disk")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(generations, "tidy", fail)
+        async with storing(tmp_path, dictionaries) as store:
+            assert set(await store.run("c", content)) == {"a"}
+    file.write_text("{")
+    async with storing(tmp_path, dictionaries) as store:
+        with pytest.raises(CorruptArtefactError, match=r"generations\.json"):
+            await store.write("c", Storing([rna_of("b", 1, 96)]))
+        with pytest.raises(CorruptArtefactError):
+            await store.summary("c")
+        assert [one.facts for one in await store.list()] == []
+        assert await store.delete("c") == 0
+
+
 async def test_writes_wait_while_they_may_not(
     tmp_path: Path, dictionaries: Known
 ) -> None:

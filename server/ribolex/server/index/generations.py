@@ -6,6 +6,7 @@ all at once. Knows nothing of what is in them.
 """
 
 import json
+import logging
 import re
 import shutil
 from dataclasses import asdict, dataclass
@@ -16,6 +17,8 @@ from ribolex.disk import write_whole
 from ribolex.errors import CorruptArtefactError
 from ribolex.server.index.schema import RECORDS
 from ribolex.server.index.upkeep import POOLED, POSITIONS
+
+_LOG = logging.getLogger(__name__)
 
 _FILE = "generations.json"
 _FOLDER = re.compile(r"g[1-9][0-9]*")
@@ -99,3 +102,11 @@ def tidy(folder: Path, generations: Generations) -> None:
             path.unlink()
         for name in (POSITIONS, POOLED):
             shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def try_tidy(folder: Path, generations: Generations) -> None:
+    """As `tidy`; what cannot be removed is logged and stays until the next start."""
+    try:
+        tidy(folder, generations)
+    except OSError as error:
+        _LOG.error("%s: what is not needed stays: %s", folder, error)

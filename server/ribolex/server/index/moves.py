@@ -90,7 +90,7 @@ class Moves:
         _LOG.info("collection %s moved to %s", name, move.new.dictionary_ref)
         await old.close()
         await move.new.lead()
-        await asyncio.to_thread(_tidy, folder, moved)
+        await asyncio.to_thread(generations.try_tidy, folder, moved)
 
     async def end(self, name: str) -> None:
         """Deletes what of a collection is not searched: begun, or kept from before.
@@ -185,11 +185,3 @@ def _flip(folder: Path, kept_ref: str) -> Generations:
             raise
         _LOG.error("%s: moved, but not known to be on disk: %s", folder, error)
     return moved
-
-
-def _tidy(folder: Path, moved: Generations) -> None:
-    try:
-        generations.tidy(folder, moved)
-    except OSError as error:
-        _LOG.error("%s: what is not needed stays until the next start: %s",
-                   folder, error)  # fmt: skip

@@ -55,6 +55,7 @@ class Owner:
         loading: Has the index built; None before.
         is_loaded: Whether it was.
         is_gone: Whether it is closed.
+        fault: Why it is not known what of the folder is searched; else None.
         content_id: Of the dictionary, once it is loaded.
         may_write: Whether changes may be lined up; whoever makes one looks first.
     """
@@ -76,6 +77,7 @@ class Owner:
         self.dictionary_ref = ref
         self.loading: asyncio.Task[None] | None = None
         self.is_loaded = self.is_gone = False
+        self.fault: Exception | None = None
         self._on_commit = on_commit
         self._thread = ThreadPoolExecutor(1, f"ribolex-{self.name}")
         self._collection: Collection | None = None
@@ -164,6 +166,8 @@ class Owner:
         if self.is_gone:
             raise CollectionNotFoundError(self.name)
         with translated(self.folder / RECORDS):
+            if self.fault is not None:
+                raise self.fault.with_traceback(None)
             if self._collection is None:
                 self._collection = Collection(self.folder, self._options)
             return job(self._collection)

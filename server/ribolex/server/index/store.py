@@ -138,15 +138,17 @@ class CollectionStore:
 
     async def _open(self, folder: Path) -> None:
         name = folder.name
-        # There, whatever is wrong with it: using it says what.
-        self._owners[name] = self._own(folder)
-        found = await asyncio.to_thread(generations.read, folder)
-        await asyncio.to_thread(generations.tidy, folder, found)
+        self._owners[name] = unknown = self._own(folder)
+        try:
+            found = await asyncio.to_thread(generations.read, folder)
+        except Exception as error:
+            unknown.fault = error  # told to who uses it
+            raise
         self._owners[name] = owner = self._own(folder, "", found.current)
+        await asyncio.to_thread(generations.try_tidy, folder, found)
         self.moves.kept[name] = found.kept_ref
         await self._load(owner)
-        if found.plan is not None:
-            plan = found.plan
+        if (plan := found.plan) is not None:
             dictionary = await self._find_dictionary(plan.dictionary, plan.version)
             await self.moves.follow(name, found, dictionary)
 
