@@ -1,5 +1,7 @@
 """RNAs deleted and listed: gone from the disk and every index, others untouched."""
 
+import shutil
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -13,7 +15,7 @@ from tests.unit.server.conftest import RandomCodes
 
 from ribolex.dictionary import Dictionary
 from ribolex.rna import Rna
-from ribolex.server.index import positions
+from ribolex.server.index import pooled, pooled_blocks, pooled_index, positions
 from ribolex.server.index.collection import Collection
 from ribolex.server.index.facts import Facts
 from ribolex.server.index.intake import Encoded
@@ -74,6 +76,27 @@ def test_a_deleted_rna_is_found_no_more(
     assert found(collection, rnas[0], sensitivity=sensitivity)[0] == "a"
     assert collection.n_rnas == 2
     assert collection.delete(["b"]) == 0
+
+
+def test_a_code_left_in_a_file_is_of_nobody_though_the_clock_stands(
+    maker: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (pooled_blocks, pooled_index, pooled):
+        monkeypatch.setattr(module, "ROWS", 64)
+    monkeypatch.setattr(pooled_index, "FIRST_FIT", 40)
+    monkeypatch.setattr(time, "time_ns", lambda: 10**9)
+    with closing(maker.open()) as collection:
+        collection.upsert([maker.rna(f"r{i}") for i in range(45)])
+        collection.upsert([maker.rna("left")])
+        collection.delete(["left"])
+    with closing(maker.open()) as collection:
+        # It has the id that was of the other, whose code is in a file.
+        collection.upsert([maker.rna("new")])
+        # As a kill would leave it.
+        shutil.copytree(maker.folder, killed := tmp_path / "killed")
+    maker.folder = killed
+    with closing(maker.open()) as collection:
+        assert check_agreement(collection) == 46
 
 
 def test_an_id_that_is_given_again_stands_for_the_new_rna(

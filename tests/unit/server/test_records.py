@@ -134,7 +134,7 @@ def test_a_commit_waits_for_the_disk(path: Path) -> None:
 def test_another_schema_is_refused(path: Path) -> None:
     with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA user_version = 7")
-    with pytest.raises(CorruptArtefactError, match="schema version 7, expected 2"):
+    with pytest.raises(CorruptArtefactError, match="schema version 7, expected 3"):
         Records(path)
 
 
@@ -170,6 +170,28 @@ def test_changes_rise_though_the_clock_goes_back(
             group = [Put([record(f"{len(seen)}", random_codes(2))])]
             seen.extend(records.write(group).changes.values())
     assert seen == [9, 10, 11, 20]
+
+
+def test_no_change_is_given_again_though_its_rna_is_deleted(
+    path: Path, random_codes: RandomCodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The id is, so it must tell the one from the other."""
+    monkeypatch.setattr(time, "time_ns", lambda: 5)
+    given: list[tuple[int, int]] = []
+    for name in "abc":
+        with closing(Records(path)) as records:
+            done = records.write([Put([record(name, random_codes(2))])])
+            given.extend(done.changes.items())
+            records.write([Removal([name])])
+    assert [rna_id for rna_id, _ in given] == [1, 1, 1]
+    changes = [change for _, change in given]
+    assert sorted(set(changes)) == changes
+    # What changes nothing writes nothing.
+    with closing(Records(path)) as records:
+        before = records.db.execute("SELECT change FROM last_change").fetchone()
+        records.write([Removal(["nobody"])])
+        after = records.db.execute("SELECT change FROM last_change").fetchone()
+    assert before == after
 
 
 GROUPS = st.lists(
@@ -239,6 +261,22 @@ def test_nucleotides_come_in_the_order_that_is_asked_for(
         assert (each.codes.indptr == sent[i].codes.indptr).all()
 
 
+def test_a_file_of_the_second_version_is_taken_on(
+    path: Path, random_codes: RandomCodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(Records(path)) as records:
+        first = records.write([Put([record("one", random_codes(4))])]).changes[1]
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript("DROP TABLE last_change; PRAGMA user_version = 2;")
+    monkeypatch.setattr(time, "time_ns", lambda: 5)
+    with closing(Records(path)) as records:
+        assert records.read(1).rna.name == "one"
+        records.write([Removal(["one"])])
+    with closing(Records(path)) as records:
+        later = records.write([Put([record("two", random_codes(4))])]).changes[1]
+    assert later > first + 1
+
+
 def test_a_file_of_the_first_version_is_taken_on(
     path: Path, random_codes: RandomCodes
 ) -> None:
@@ -247,6 +285,7 @@ def test_a_file_of_the_first_version_is_taken_on(
     with closing(sqlite3.connect(path)) as db:
         db.executescript(
             "DROP INDEX rna_change; ALTER TABLE rna DROP COLUMN change;"
+            "DROP TABLE last_change;"
             "PRAGMA user_version = 1;"
         )
     for _ in range(2):

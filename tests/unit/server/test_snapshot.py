@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing
 from hashlib import sha256
@@ -21,6 +22,7 @@ from ribolex.errors import (
     CorruptInputError,
 )
 from ribolex.server.index.collection import Collection
+from ribolex.server.index.records import Put, Records
 from ribolex.server.index.schema import RECORDS
 from ribolex.server.index.search import Search
 from ribolex.server.index.snapshot import read_manifest, take, unpack
@@ -190,6 +192,17 @@ CHANGES: dict[str, Callable[[sqlite3.Connection], object]] = {
     "change too large": lambda db: db.execute(
         f"UPDATE rna SET change = {2**63 - 1} WHERE id = 2"
     ),
+    "last change too large": lambda db: db.execute(
+        f"UPDATE last_change SET change = {2**63 - 1}"
+    ),
+    "last change too small": lambda db: db.execute("UPDATE last_change SET change = 9"),
+    "last change no number": lambda db: db.execute(
+        "UPDATE last_change SET change = 'x'"
+    ),
+    "no last change": lambda db: db.execute("DELETE FROM last_change"),
+    "two last changes": lambda db: db.execute(
+        "INSERT INTO last_change SELECT change FROM last_change"
+    ),
     "id 0": lambda db: move(db, 2, 0),
     "id below": lambda db: move(db, 2, -1),
     "id too large": lambda db: move(db, 2, 10**15),
@@ -237,6 +250,35 @@ def test_a_file_made_to_fit_its_digest_brings_nothing_that_searches_stumble_over
     hostile = told_again(file, path.read_bytes())
     with pytest.raises(CorruptInputError):
         unpack(hostile)
+
+
+def test_what_was_taken_knows_the_last_change_of_an_rna_that_is_gone(
+    collection: Collection,
+    random_codes: RandomCodes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    collection.upsert([encoded("last", random_codes(3))])
+    given = max(collection._records.changes().changes)
+    collection.delete(["last"])
+    folder = tmp_path / "new"
+    folder.mkdir()
+    take("c", tmp_path / "c" / RECORDS, folder / RECORDS)
+    unpack(folder / RECORDS)
+    monkeypatch.setattr(time, "time_ns", lambda: 5)
+    with closing(Records(folder / RECORDS)) as records:
+        done = records.write([Put([collection.get("r0")])])
+        assert min(done.changes.values()) > given
+
+
+def test_snapshots_of_the_schema_before_are_taken_on(
+    file: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "before"
+    path.write_bytes(records_of(file))
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.executescript("DROP TABLE last_change; PRAGMA user_version = 2; VACUUM;")
+    assert unpack(told_again(file, path.read_bytes())).name == "c"
 
 
 def test_ids_far_apart_take_no_memory(

@@ -58,6 +58,7 @@ def audit(db: sqlite3.Connection, facts: Facts) -> None:
     )
     if n_rnas != n_codes:
         raise CorruptInputError("records", f"{n_codes} codes of {n_rnas} RNAs")
+    _check_last_change(db)
     keys: set[str] = set()
     for place, row in enumerate(db.execute(_ROWS)):
         try:
@@ -67,6 +68,19 @@ def audit(db: sqlite3.Connection, facts: Facts) -> None:
         except (ValueError, TypeError, AttributeError, RibolexError) as error:
             where = f"rnas[{place}]"
             raise CorruptInputError(where, str(error)) from error
+
+
+def _check_last_change(db: sqlite3.Connection) -> None:
+    """Looks whether it is one, and none of an RNA is later, or no number."""
+    found = db.execute("SELECT change FROM last_change LIMIT 2").fetchall()
+    (latest,) = db.execute("SELECT max(change) FROM rna").fetchone()
+    last = found[0][0] if len(found) == 1 else None
+    if type(last) is not int or not 0 <= last <= MAX_CHANGE:
+        raise CorruptInputError(
+            "last_change", f"holds {found}, expected one from 0 to {MAX_CHANGE}"
+        )
+    if type(latest) is int and latest > last:
+        raise CorruptInputError("last_change", f"is {last}, expected {latest} or more")
 
 
 def _check_row(row: tuple[Any, ...], n_features: int) -> Rna:

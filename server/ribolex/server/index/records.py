@@ -172,8 +172,8 @@ class Records:
         self.facts = read_facts(self.db, path)
         self._n_features = int(self.facts["n_features"])
         self.n_rnas: int = self.db.execute("SELECT count(*) FROM rna").fetchone()[0]
-        (last,) = self.db.execute("SELECT max(change) FROM rna").fetchone()
-        self._last_change: int = last or 0
+        last = self.db.execute("SELECT change FROM last_change").fetchone()
+        self._last_change: int = last[0]
 
     def close(self) -> None:
         """Closes the file; everything acknowledged is in it."""
@@ -196,7 +196,11 @@ class Records:
                     written.append(self._put(each.records, change, group))
                 else:
                     written.append(self._put_at(each.records, each.places, group))
-        self._last_change = max(change, self._last_change, *group.changes.values())
+            last = max(change, self._last_change, *group.changes.values())
+            if group.was_there:
+                # Kept apart from the RNAs: no change is given twice to an id.
+                self.db.execute("UPDATE last_change SET change = ?", (last,))
+        self._last_change = last
         self.n_rnas += sum(one.n_inserted - one.n_deleted for one in written)
         stored, was_there = group.stored, group.was_there
         removed = [i for i, known in was_there.items() if known and i not in stored]

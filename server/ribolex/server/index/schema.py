@@ -22,7 +22,7 @@ MAX_ID = (1 << 40) - 1
 MAX_CHANGE = (1 << 62) - 1
 """Changes are times in ns, or one more than the last: 2116."""
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _APPLICATION = 0x52424C58  # "RBLX": SQLite's application_id of our files
 _SCHEMA = """
 CREATE TABLE facts (json TEXT NOT NULL);
@@ -47,11 +47,19 @@ CREATE TABLE nucleotide_code (
     indices BLOB NOT NULL,
     "values" BLOB NOT NULL
 );
+-- One row: the last that was given, which outlives the RNA it was given to.
+CREATE TABLE last_change (change INTEGER NOT NULL);
+INSERT INTO last_change VALUES (0);
 """
 _FROM_1 = """
 ALTER TABLE rna ADD COLUMN change INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX rna_change ON rna (change);
 PRAGMA user_version = 2;
+"""
+_FROM_2 = """
+CREATE TABLE last_change (change INTEGER NOT NULL);
+INSERT INTO last_change SELECT coalesce(max(change), 0) FROM rna;
+PRAGMA user_version = 3;
 """
 
 
@@ -73,7 +81,7 @@ def empty() -> closing[sqlite3.Connection]:
 
 
 def read_facts(db: sqlite3.Connection, path: Path) -> dict[str, Any]:
-    """Returns what a collection was made with; a file of version 1 becomes one of 2.
+    """Returns what a collection was made with; files of older versions are taken on.
 
     Raises:
         CorruptArtefactError: the file is no collection, or of another version.
@@ -83,9 +91,9 @@ def read_facts(db: sqlite3.Connection, path: Path) -> dict[str, Any]:
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if application != _APPLICATION:
             raise CorruptArtefactError(path, "is no collection of Ribolex")
-        if version == 1:
-            db.executescript(f"BEGIN IMMEDIATE; {_FROM_1} COMMIT;")
-            version = 2
+        for step in {1: (_FROM_1, _FROM_2), 2: (_FROM_2,)}.get(version, ()):
+            db.executescript(f"BEGIN IMMEDIATE; {step} COMMIT;")
+            version += 1
         if version != SCHEMA_VERSION:
             raise CorruptArtefactError(
                 path, f"schema version {version}, expected {SCHEMA_VERSION}"
