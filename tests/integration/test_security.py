@@ -4,12 +4,12 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import grpc
 import pytest
-import trustme
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tests.authority import Authority
 from tests.conftest import OwnServer
 from tests.integration.conftest import connect, eventually, failure_of
 from typer.testing import CliRunner
@@ -30,30 +30,6 @@ from ribolex.v1 import encoder_pb2 as pb
 
 HEALTH = health_pb2.HealthCheckRequest()
 ENCODE = pb.EncodeRequest(sequences=["ACGU"])
-
-
-class Pair(NamedTuple):
-    """A certificate and its key, on disk."""
-
-    cert: Path
-    key: Path
-
-
-class Authority:
-    """Signs certificates into a folder."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self._authority = trustme.CA()
-        self._folder = folder
-        self.file = folder / f"{name}.pem"
-        self._authority.cert_pem.write_to_path(self.file)
-
-    def sign(self, name: str, *names: str) -> Pair:
-        made = self._authority.issue_cert(*names)
-        pair = Pair(self._folder / f"{name}.crt", self._folder / f"{name}.key")
-        pair.cert.write_bytes(b"".join(each.bytes() for each in made.cert_chain_pems))
-        made.private_key_pem.write_to_path(pair.key)
-        return pair
 
 
 @pytest.fixture

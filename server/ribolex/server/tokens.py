@@ -9,7 +9,9 @@ import hmac
 import os
 import re
 import secrets
+import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -127,12 +129,22 @@ def _hashed(secret: str) -> str:
 
 
 def _write(path: Path, tokens: tuple[Token, ...]) -> None:
-    """Replaces the file so that a reader sees all of it; for the owner's eyes only."""
+    """Replaces the file so that a reader sees all of it.
+
+    A new file is for its owner's eyes only. One that was there keeps mode and owner, so
+    that a server of another user goes on reading it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(_File(tokens=tokens).model_dump_json(indent=1) + "\n")
         file.flush()
+        if path.exists():
+            before = path.stat()
+            if before.st_uid != os.geteuid():  # which root alone may keep
+                with suppress(PermissionError):
+                    os.fchown(descriptor, before.st_uid, before.st_gid)
+            os.fchmod(descriptor, stat.S_IMODE(before.st_mode))
         os.fsync(file.fileno())
     temporary.replace(path)

@@ -44,3 +44,10 @@ def test_it_listens_here_unless_told_otherwise() -> None:
     assert (settings.host, settings.http_host, settings.http_port) == (
         "127.0.0.1", "127.0.0.1", None,
     )  # fmt: skip
+
+
+def test_a_variable_that_is_empty_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MILVUS", "CACHE", "THREADS"):
+        monkeypatch.setenv(f"RIBOLEX_{name}", "")
+    settings = ServerSettings()
+    assert (settings.milvus, settings.cache, settings.threads) == (None, None, 0)

@@ -1,5 +1,6 @@
 """Tokens at rest, their scopes, and what refuses a caller."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -50,6 +51,18 @@ def test_a_token_is_nowhere_in_its_file(tmp_path: Path) -> None:
     found = match(secret, read_tokens(file))
     assert found is not None
     assert (found.name, found.scope) == ("ann", "read")
+
+
+def test_a_file_that_others_read_stays_one(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.json"
+    add_token(file, "ann", "read")
+    file.chmod(0o444)  # for the user of a container
+    other = (12345, 12346) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+    os.chown(file, *other)
+    revoke_token(file, "ann")
+    now = file.stat()
+    assert stat.S_IMODE(now.st_mode) == 0o444
+    assert (now.st_uid, now.st_gid) == other
 
 
 def test_tokens_are_many_and_can_be_taken_back(tmp_path: Path) -> None:
