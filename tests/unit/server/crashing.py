@@ -3,9 +3,9 @@
     python -m tests.unit.server.crashing REGISTRY FOLDER ROUNDS SEED
 
 Each round forks a process in which several callers at once store and delete RNAs
-without end, kills it with SIGKILL at a random point, and opens in another process what
-it left. Prints counts as JSON; ends with an error at the first thing that is not as
-acknowledged.
+without end, while the collection moves from one dictionary to another and back; kills
+it with SIGKILL at a random point, and opens in another process what it left. Prints
+counts as JSON; ends with an error at the first thing that is not as acknowledged.
 """
 
 import asyncio
@@ -27,15 +27,23 @@ from tests.unit.server.agreement import check_agreement
 from ribolex.dictionary import Codes, Dictionary
 from ribolex.registry import FolderRegistry
 from ribolex.rna import Rna
-from ribolex.server.index import pooled, pooled_blocks, pooled_index, positions
+from ribolex.server.index import (
+    generations,
+    pooled,
+    pooled_blocks,
+    pooled_index,
+    positions,
+)
 from ribolex.server.index.collection import Collection
 from ribolex.server.index.facts import Facts
+from ribolex.server.index.generations import Plan
 from ribolex.server.index.intake import Encoded, Storing
 from ribolex.server.index.measure import SearchMeasure
 from ribolex.server.index.metadata import AnyOf
-from ribolex.server.index.owner import Owner
+from ribolex.server.index.moving import Move
 from ribolex.server.index.records import Removal
-from ribolex.server.index.upkeep import POOLED, RelativesOptions
+from ribolex.server.index.store import CollectionStore
+from ribolex.server.index.upkeep import POOLED
 
 _SMALL = 600
 """Slots of a block: each round fills some, so that files are written and dropped."""
@@ -48,6 +56,11 @@ _MAX_DIARY = 5000
 _MAX_PAUSE_S = 0.05
 _MAX_WAIT_S = 30.0
 
+_MOVED = "moved"
+
+Known = dict[int, Dictionary]
+"""By version."""
+Tell = Callable[[object], None]
 State = dict[str, int]
 """RNAs that are there: by name the seed of their letters and codes."""
 
@@ -75,20 +88,55 @@ def after(state: State, change: list[object]) -> State:
     return {name: seed for name, seed in state.items() if seed % 7 != told}
 
 
-async def write_on(folder: Path, dictionary: Dictionary, diary: int, seed: int) -> None:
+async def follow(move: Move) -> None:
+    """Brings a new index in step, with the codes that names and seeds stand for."""
+    lag = await move.lag()
+    await move.forget(lag.extra)
+    found = await move.read(lag.missing.tolist())
+    rnas = [rna_of(rna.name, int(rna.metadata["seed"]), 96) for _, rna in found]
+    await move.put([place for place, _ in found], rnas)
+
+
+async def move_on(store: CollectionStore, known: Known, tell: Tell) -> None:
+    """Moves the collection from each of two dictionaries to the other without end.
+
+    What is kept from before is used for the way back, or is deleted.
+    """
+    while True:
+        if "c" not in store.moves.moves:
+            version = 3 - (await store.summary("c")).facts.version
+            plan = Plan("tiny", version, 1.0, 0.0)
+            await store.moves.begin("c", known[version], plan)
+        move = store.moves.moves["c"]
+        await follow(move)
+        move.old.may_write.clear()
+        try:
+            await move.old.run(lambda collection: None)
+            await follow(move)
+            await store.moves.flip(move)
+        finally:
+            move.old.may_write.set()
+        tell(_MOVED)
+        if move.plan.version == 1:
+            await store.moves.end("c")
+
+
+async def write_on(root: Path, known: Known, diary: int, seed: int) -> None:
     """Has several callers change a collection without end, each RNAs of its own.
 
     Each change is told before it is asked for and after it was acknowledged.
     """
-    owner = Owner(folder, RelativesOptions())
-    await owner.load(dictionary)
-    n_features = dictionary.sae.n_features
+
+    async def find(name: str, version: int) -> Dictionary:
+        return known[version]
+
+    store = CollectionStore(root, SearchMeasure(), find)
+    await store.open()
+    n_features = known[1].sae.n_features
 
     async def change_on(caller: int) -> None:
         random = np.random.default_rng([seed, caller])
-
-        def tell(what: object) -> None:
-            os.write(diary, (json.dumps([caller, what]) + "\n").encode())
+        tell = partial(_tell, diary, caller)
 
         while True:
             n_chosen = random.integers(1, 9)
@@ -99,32 +147,40 @@ async def write_on(folder: Path, dictionary: Dictionary, diary: int, seed: int) 
                 seeds = {name: int(random.integers(10**6)) for name in chosen}
                 tell(["upsert", seeds])
                 rnas = [rna_of(name, seed, n_features) for name, seed in seeds.items()]
-                await owner.write(Storing(rnas))
+                await store.write("c", Storing(rnas))
             elif dice < 0.95:
                 tell(["delete", chosen])
-                await owner.write(Removal(chosen))
+                await store.write("c", Removal(chosen))
             else:
                 part = int(random.integers(7))
                 tell(["delete_where", part])
                 where = (AnyOf("part", frozenset([f"{caller}.{part}"])),)
-                await owner.run(
-                    partial(Collection.delete_where, where=where, limit=10**6)
+                await store.change(
+                    "c", partial(Collection.delete_where, where=where, limit=10**6)
                 )
             tell("done")
 
-    await asyncio.gather(*map(change_on, range(_N_CALLERS)))
+    moving = move_on(store, known, partial(_tell, diary, _N_CALLERS))
+    await asyncio.gather(moving, *map(change_on, range(_N_CALLERS)))
 
 
-def check(
-    folder: Path, dictionary: Dictionary, allowed: Sequence[Sequence[State]]
-) -> None:
+def _tell(diary: int, caller: int, what: object) -> None:
+    os.write(diary, (json.dumps([caller, what]) + "\n").encode())
+
+
+def check(folder: Path, known: Known, allowed: Sequence[Sequence[State]]) -> None:
     """Fails unless a collection is as acknowledged, whole, and indexed as such.
 
     The RNAs of each caller are in one of the states allowed for it; which ones is left
-    in a file beside the collection.
+    in a file beside the collection. What is kept or coming is as whole.
     """
-    collection = Collection(folder)
-    collection.load(dictionary)
+    parts = generations.read(folder)
+    for aside in {parts.kept, parts.coming} - {None}:
+        other = open_collection(folder / str(aside), known)
+        check_agreement(other)
+        other.close()
+    collection = open_collection(folder / parts.current, known)
+    n_features = known[1].sae.n_features
     rnas = collection.list_rnas((), "", 10**6, 10**9).rnas
     found = {rna.name: int(rna.metadata["seed"]) for rna in rnas}
     kept = []
@@ -134,7 +190,7 @@ def check(
         kept.append(states.index(own))
     assert check_agreement(collection) == len(found)
     for name, seed in found.items():
-        expected, record = rna_of(name, seed, dictionary.sae.n_features), None
+        expected = rna_of(name, seed, n_features)
         record = collection.get(name)
         assert record.rna == expected.rna
         for part in ("indptr", "indices", "values"):
@@ -143,7 +199,14 @@ def check(
         code = collection.facts.measure.pool(expected.codes)
         assert (record.pooled.values == code.values).all()
     collection.close()
-    folder.with_name("state").write_text(json.dumps(kept))
+    folder.parent.with_name("state").write_text(json.dumps(kept))
+
+
+def open_collection(folder: Path, known: Known) -> Collection:
+    """Gives a collection with its indexes, under the dictionary that it is of."""
+    collection = Collection(folder)
+    collection.load(known[collection.facts.version])
+    return collection
 
 
 def warm_up(folder: Path, dictionary: Dictionary) -> None:
@@ -178,18 +241,22 @@ def main(registry: str, root: str, rounds: int, seed: int) -> None:
     for module in (pooled, pooled_blocks, pooled_index):
         module.ROWS = _FEW  # type: ignore[attr-defined]
     pooled_index.FIRST_FIT = 10
-    dictionary = FolderRegistry(Path(registry)).get("tiny@1")
-    dictionary = replace(dictionary, alignment=random_alignment(1))
-    folder, random = Path(root) / "c", np.random.default_rng(seed)
+    there = FolderRegistry(Path(registry))
+    known = {
+        version: replace(there.get(f"tiny@{version}"), alignment=random_alignment(1))
+        for version in (1, 2)
+    }
+    folder, random = Path(root) / "data" / "c", np.random.default_rng(seed)
     folder.mkdir(parents=True)
-    Collection.create(folder, Facts.of("c", dictionary, SearchMeasure()))
-    warm_up(folder.with_name("warm"), dictionary)
+    Collection.create(folder, Facts.of("c", known[1], SearchMeasure()))
+    warm_up(Path(root) / "warm", known[1])
     states: list[State] = [{} for _ in range(_N_CALLERS)]
-    counts = dict.fromkeys(("changes", "cut_off", "of_them_kept", "rnas", "blocks"), 0)
+    kinds = ("changes", "cut_off", "of_them_kept", "rnas", "blocks", "moves")
+    counts = dict.fromkeys(kinds, 0)
     for number in range(rounds):
         path = Path(root) / "diary"
         diary = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
-        job = partial(write_on, folder, dictionary, diary, seed + number)
+        job = partial(write_on, folder.parent, known, diary, seed + number)
         child = forked(lambda job=job: asyncio.run(job()))  # type: ignore[misc]
         # Four in five while it writes, the others maybe while it opens.
         n_bytes = _MAX_DIARY * random.random() if number % 5 else 0
@@ -201,21 +268,23 @@ def main(registry: str, root: str, rounds: int, seed: int) -> None:
         _, status = os.waitpid(child, 0)
         assert os.WIFSIGNALED(status), "the writer ended by itself"
         os.close(diary)
-        counts["blocks"] += len(list((folder / POOLED).glob("*.block")))
+        counts["blocks"] += len(list(folder.rglob(f"{POOLED}/*.block")))
         allowed = [[state] for state in states]
         # A last line may be cut off: what it tells was not asked for.
         for line in path.read_text().splitlines(keepends=True):
             if not line.endswith("\n"):
                 break
             caller, told = json.loads(line)
-            if told == "done":
+            if told == _MOVED:
+                counts["moves"] += 1
+            elif told == "done":
                 allowed[caller] = allowed[caller][-1:]
                 counts["changes"] += 1
             else:
                 allowed[caller].append(after(allowed[caller][-1], told))
-        _, status = os.waitpid(forked(partial(check, folder, dictionary, allowed)), 0)
+        _, status = os.waitpid(forked(partial(check, folder, known, allowed)), 0)
         assert status == 0, f"round {number}"
-        kept = json.loads(folder.with_name("state").read_text())
+        kept = json.loads((Path(root) / "state").read_text())
         states = [of[i] for of, i in zip(allowed, kept, strict=True)]
         counts["cut_off"] += sum(len(of) == 2 for of in allowed)
         counts["of_them_kept"] += sum(kept)

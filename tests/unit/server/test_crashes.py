@@ -44,4 +44,5 @@ def test_killed_at_any_point_a_collection_is_what_was_acknowledged(
     sys.stdout.write(done.stdout)
     assert counts["rounds"] == ROUNDS
     assert counts["changes"] > ROUNDS
+    assert counts["moves"]  # to another dictionary, and back
     assert counts["blocks"]  # of pooled codes, as the killed left them

@@ -14,8 +14,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.unit.server.crashing import rna_of
-from tests.unit.server.test_moving import PLAN, Known, dictionaries, follow, storing
+from tests.unit.server.crashing import follow, rna_of
+from tests.unit.server.test_moving import PLAN, Known, dictionaries, storing
 
 from ribolex import disk
 from ribolex.dictionary import Dictionary

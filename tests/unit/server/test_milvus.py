@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from tests.milvus import MilvusLite, running_milvus
-from tests.unit.server.crashing import rna_of
-from tests.unit.server.test_moving import PLAN, Known, dictionaries, follow
+from tests.unit.server.crashing import follow, rna_of
+from tests.unit.server.test_moving import PLAN, Known, dictionaries
 
 from ribolex.dictionary import Dictionary
 from ribolex.errors import CorruptArtefactError, InvalidRequestError, NotReadyError

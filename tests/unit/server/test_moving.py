@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.server.agreement import check_agreement
-from tests.unit.server.crashing import rna_of
+from tests.unit.server.crashing import follow, rna_of
 
 from ribolex.dictionary import Dictionary
 from ribolex.errors import (
@@ -27,7 +27,6 @@ from ribolex.server.index.collection import Collection
 from ribolex.server.index.generations import Generations, Plan
 from ribolex.server.index.intake import Storing
 from ribolex.server.index.measure import SearchMeasure
-from ribolex.server.index.moving import Move
 from ribolex.server.index.records import Removal
 from ribolex.server.index.store import CollectionStore
 
@@ -56,15 +55,6 @@ async def storing(root: Path, dictionaries: Known) -> AsyncIterator[CollectionSt
     await store.open()
     yield store
     await store.close()
-
-
-async def follow(move: Move) -> None:
-    """Brings a new index in step, with the codes that names and seeds stand for."""
-    lag = await move.lag()
-    await move.forget(lag.extra)
-    found = await move.read(lag.missing.tolist())
-    rnas = [rna_of(rna.name, int(rna.metadata["seed"]), 96) for _, rna in found]
-    await move.put([place for place, _ in found], rnas)
 
 
 def content(collection: Collection) -> dict[str, tuple[str, bytes]]:
