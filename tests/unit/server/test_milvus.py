@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -249,6 +250,37 @@ async def test_the_alias_moves_with_a_collection_and_what_is_retired_goes(
         await become(("_g1_", True))
         await store.delete("a-b.c_d")
         await become()
+
+
+async def test_a_damaged_collection_keeps_no_other_from_catching_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tending, "_POLL_S", 0.001)
+    caught_up = asyncio.Event()
+
+    class One:
+        is_loaded, is_gone = True, False
+
+        def __init__(self, is_damaged: bool) -> None:
+            self.is_damaged = is_damaged
+
+        async def run(self, work: object) -> bool:
+            if self.is_damaged:
+                raise CorruptArtefactError(tmp_path, "not readable")
+            caught_up.set()
+            return True
+
+    owners: Any = {"a": One(True), "b": One(False)}
+    milvus: Any = SimpleNamespace(
+        prefix="p", root=tmp_path, is_up=True, tidy=list, close=lambda: None
+    )
+    moves: Any = SimpleNamespace(moves={})
+    tended = tending.Tending(milvus, owners, moves)
+    tended.start()
+    await asyncio.wait_for(caught_up.wait(), 60)
+    while tended.n_behind != 1:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+    await tended.close()
 
 
 async def test_a_move_waits_for_an_index_that_is_behind(

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 
-from ribolex.errors import CorruptArtefactError, RibolexError
+from ribolex.errors import CorruptArtefactError, NotReadyError, RibolexError
 from ribolex.server.index import folders, generations
 from ribolex.server.index.milvus import Milvus
 from ribolex.server.index.milvus_rows import alias_of, stem_of
@@ -46,7 +46,7 @@ class Tending:
         self._task: asyncio.Task[None] | None = None
         self._tidied: frozenset[str] | None = None
         self._tidied_s = 0.0
-        self.n_behind = 0
+        self.n_behind = self._n_failed = 0
 
     @property
     def is_up(self) -> bool:
@@ -82,17 +82,27 @@ class Tending:
             except Exception:
                 # Nobody waits for it, and it must go on.
                 _LOG.exception("a Milvus could not be tended")
-            is_working = self.n_behind and self._milvus.is_up
+            is_working = self.n_behind > self._n_failed and self._milvus.is_up
             await asyncio.sleep(_SLICE_S if is_working else _POLL_S)
 
     async def _catch_up(self) -> int:
-        """Returns how many indexes are still behind, of those that are searched."""
-        n_behind = 0
+        """Returns how many indexes are still behind, of those that are searched.
+
+        One that fails by itself, as what is damaged does, keeps no other one waiting.
+        """
+        n_behind, self._n_failed = 0, 0
         coming = [move.new for move in self._moves.moves.values()]
         for owner in [*self._owners.values(), *coming]:
             if not owner.is_loaded or owner.is_gone:
                 continue
-            is_done = await owner.run(lambda collection: collection.catch_up(_SLICE_S))
+            try:
+                is_done = await owner.run(lambda one: one.catch_up(_SLICE_S))
+            except NotReadyError:
+                raise  # the Milvus is away for all of them
+            except Exception:
+                _LOG.exception("a collection cannot catch up with its Milvus")
+                is_done = False
+                self._n_failed += owner not in coming
             n_behind += not is_done and owner not in coming
         return n_behind
 
