@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 
 import pytest
@@ -91,6 +92,22 @@ def test_runbooks_mark_what_is_to_be_typed_and_name_real_settings() -> None:
         assert not re.search(r"docker|ribolex |--|RIBOLEX_", SPAN.sub("", text)), text
         named = {s for s in SPAN.findall(text) if s.startswith("RIBOLEX_")}
         assert named <= set(settings)
+
+
+@pytest.mark.parametrize("file", ["README.md", "docs/operations.md"])
+def test_what_is_installed_lies_in_the_checkout(file: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    blocks = "".join(BLOCK.findall((ROOT / file).read_text()))
+    found = re.findall(r"\bpip install ([^#\n;`]+)", blocks)
+    assert found
+    for line in found:
+        for word in shlex.split(line):
+            place, _, extras = word.rstrip("]").partition("[")
+            assert (ROOT / place / "pyproject.toml").is_file(), line
+            assert set(filter(None, extras.split(","))) <= {
+                *project["optional-dependencies"]
+            }
+        assert "[" not in line or "./bundle" in line
 
 
 def test_the_reason_of_not_being_ready_is_told(
