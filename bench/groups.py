@@ -10,31 +10,23 @@ something.
 """
 
 import argparse
-import csv
-import gzip
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from nearest_family import encode
 
 import ribolex_bundle
-from ribolex.dictionary import Codes, SequenceCode, pool
+from ribolex.dictionary import SequenceCode, pool
 from ribolex.dictionary.groups import Sample, compare_groups
 from ribolex.lm import load_lm
 from ribolex.registry import open_registry
+from ribolex.rna import Rna, read_rnas
 
 DICTIONARY = "ribolex-mini-l6"
-N_TRNAS, N_CLANS, MAX_OF_CLAN, AT_ONCE = 600, 200, 20, 64
-
-
-class Rna(NamedTuple):
-    """An RNA of the sample."""
-
-    sequence: str
-    family: str
-    clan: str
+N_TRNAS, N_CLANS, MAX_OF_CLAN = 600, 200, 20
 
 
 class Deal(NamedTuple):
@@ -45,29 +37,16 @@ class Deal(NamedTuple):
     units: np.ndarray
 
 
-def read_sample() -> list[Rna]:
-    """Reads all RNAs of the sample in the box."""
-    with gzip.open(ribolex_bundle.sample_path(), "rt") as file:
-        return [
-            Rna(row["sequence"], row["family"], row["clan"] or row["family"])
-            for row in csv.DictReader(file, delimiter="\t")
-        ]
+def clan_of(rna: Rna) -> str:
+    """Gives the clan, or the family of those that have none."""
+    return rna.metadata.get("clan") or rna.metadata["family"]
 
 
-def encode(rnas: Sequence[Rna]) -> tuple[list[SequenceCode], int]:
+def pooled(rnas: Sequence[Rna]) -> tuple[list[SequenceCode], int]:
     """Gives the pooled codes, and how many features there are."""
-    lm = load_lm("bundled")
     dictionary = open_registry("bundled").get(DICTIONARY)
-    layer, hook = dictionary.identity.layer, dictionary.identity.hook
-    codes = []
-    for start in range(0, len(rnas), AT_ONCE):
-        texts = [rna.sequence for rna in rnas[start : start + AT_ONCE]]
-        for found in lm.activations(texts, [layer], hook):
-            top = dictionary.sae.encode(torch.from_numpy(found[layer]))
-            width = dictionary.sae.n_features
-            rows = Codes.from_topk(top.indices.numpy(), top.values.numpy(), width)
-            codes.append(pool(rows, "max"))
-    return codes, dictionary.sae.n_features
+    codes = encode(load_lm("bundled"), dictionary, rnas)
+    return [pool(one, "max") for one in codes], dictionary.sae.n_features
 
 
 def of_rnas(n: int, n_first: int, random: np.random.Generator) -> Deal:
@@ -118,21 +97,22 @@ def main() -> None:
     n_deals = parser.parse_args().deals
     torch.set_num_threads(1)
     random = np.random.default_rng(0)
-    rnas = read_sample()
-    own = [rna for rna in rnas if rna.family == "tRNA"][:N_TRNAS]
-    codes, width = encode(own)
+    rnas = list(read_rnas(ribolex_bundle.sample_path()))
+    own = [rna for rna in rnas if rna.metadata["family"] == "tRNA"][:N_TRNAS]
+    codes, width = pooled(own)
     for n in (5, 10, 20, 50, len(own) // 2):
         deals = (of_rnas(len(own), n, random) for _ in range(n_deals))
         show(f"{n} tRNAs against {len(own) - n}", codes, width, deals)
     taken: Counter[str] = Counter()
     chosen = []
     for rna in (rnas[i] for i in random.permutation(len(rnas))):
-        is_new = rna.clan not in taken
-        if taken[rna.clan] < MAX_OF_CLAN and not (is_new and len(taken) > N_CLANS):
-            taken[rna.clan] += 1
+        clan = clan_of(rna)
+        is_known = clan in taken or len(taken) < N_CLANS
+        if is_known and taken[clan] < MAX_OF_CLAN:
+            taken[clan] += 1
             chosen.append(rna)
-    clans = np.unique([rna.clan for rna in chosen], return_inverse=True)[1]
-    codes, width = encode(chosen)
+    clans = np.unique([clan_of(rna) for rna in chosen], return_inverse=True)[1]
+    codes, width = pooled(chosen)
     k = int(clans.max()) + 1
     for n in (10, 20, k // 2):
         for singles, told in (
