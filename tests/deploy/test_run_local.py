@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.deploy.compose import free_ports
+from tests.deploy.compose import free_ports, services
 from tests.valkey import server_path
 
 import ribolex_bundle
@@ -167,6 +167,10 @@ def test_trained_published_swapped_searched_and_told(local: Local) -> None:
     until(lambda: local.value("ribolex_dictionary_swap_seconds_count") == 1, "scraped")
     info = f'ribolex_dictionary_info{{name="{SERVED}",version="2",state="serving"}}'
     until(lambda: local.value(info) == 1, "scraped")
+    words = services()["prometheus"]["healthcheck"]["test"][1:]
+    if shutil.which(words[0]) is not None:
+        words[-1] = words[-1].replace(":9090/", f":{local.ports['prometheus']}/")
+        assert subprocess.run(words, check=False).returncode == 0
     # The trainer is scraped at other times than the server.
     counted = f'ribolex_trainer_published_total{{dictionary="{SERVED}"}}'
     until(lambda: local.value(counted) == 1, "scraped of the trainer")
@@ -186,3 +190,33 @@ def test_trained_published_swapped_searched_and_told(local: Local) -> None:
     until(lambda: states()["RibolexRegistryAway"] == "pending", "told that it is away")
     with Client(f"127.0.0.1:{local.ports['server']}", timeout_s=60) as client:
         assert client.encode(["GGGAAACCC"]).dictionary.version == 2
+
+
+def test_a_server_that_ends_by_itself_is_not_waited_for() -> None:
+    with tempfile.TemporaryDirectory(prefix="local-") as name:
+        programs = Path(name) / "bin"
+        programs.mkdir()
+        for program, text in {
+            "ribolex": """case $1 in
+                serve) echo no such setting >&2; exit 1;;
+                trainer) exec sleep 600;;
+            esac""",
+            "valkey-server": f'exec {server_path()} "$@"',
+            "prometheus": "exec sleep 600",
+        }.items():
+            (programs / program).write_text(f"#!/bin/sh\n{text}\n")
+            (programs / program).chmod(0o755)
+        done = subprocess.run(
+            [ROOT / "deploy" / "run-local.sh", Path(name) / "all"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            env={
+                **os.environ,
+                "PATH": f"{programs}:{os.environ['PATH']}",
+                "RIBOLEX_BIN": str(programs),
+            },
+        )
+        assert done.returncode == 1
+        assert f"{name}/all/logs/server:\nno such setting\n" in done.stdout

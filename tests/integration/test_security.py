@@ -1,5 +1,6 @@
 """Who gets in, over real sockets: certificates, tokens, limits."""
 
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -177,6 +178,33 @@ def test_a_revoked_token_and_a_new_one_need_no_restart(
         tokens.write_text("damaged")
         time.sleep(0.2)
         assert is_in(fresh)
+
+
+@pytest.mark.usefixtures("swift")
+def test_a_token_is_revoked_where_its_folder_is_mounted(
+    own_server: OwnServer, tokens: Path, secrets: dict[Scope, str], tmp_path: Path
+) -> None:
+    tokens.chmod(0o444)  # for the user of a container
+    mounted = tmp_path / "run" / "tls"
+    mounted.parent.mkdir()
+    mounted.symlink_to(tokens.parent)
+    known = Credentials(secrets["read"])
+    with (
+        own_server(tokens=mounted / tokens.name) as address,
+        Client(address, credentials=known) as client,
+    ):
+        client.encode(["ACGU"])
+        revoke_token(tokens, "reader")
+
+        def is_refused() -> bool:
+            try:
+                client.encode(["ACGU"])
+            except NotAuthenticatedError:
+                return True
+            return False
+
+        eventually(is_refused)
+    assert stat.S_IMODE(tokens.stat().st_mode) == 0o444
 
 
 def test_the_commands_make_list_use_and_revoke_tokens(
