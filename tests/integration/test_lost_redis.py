@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from redis import Redis
+from tests.conftest import OwnServer
 from tests.valkey import running_valkey
 
 from ribolex.client import cli
@@ -25,11 +26,9 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     return run_one
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(240)
 def test_a_collection_outlives_a_lost_redis_that_was_seeded_anew(
     run: Run,
-    tiny_model: Path,
+    own_server: OwnServer,
     tiny_registry: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -40,14 +39,13 @@ def test_a_collection_outlives_a_lost_redis_that_was_seeded_anew(
     box.set_current("tiny", 1)
     rnas = tmp_path / "rnas.fasta"
     rnas.write_text(">a\nGGGCCCAUAGCUCAGUGGUAGAGUGCC\n>b\nGGGAAACCC\n")
-    mine = ("-c", "mine", "--local", "--data", str(tmp_path / "data"))
-    monkeypatch.setenv("RIBOLEX_MODEL", str(tiny_model))
     with running_valkey() as valkey:
         at = f"{valkey.url}?artefacts={tmp_path}/store"
         monkeypatch.setenv("RIBOLEX_REGISTRY", at)
         seed = ("dictionaries", "copy", "--from", str(box))
         assert run(*seed) == 0
-        assert run("add", str(rnas), *mine) == 0
+        with own_server(registry=at) as address:
+            assert run("add", str(rnas), "-c", "mine", "--server", address) == 0
         with Redis.from_url(valkey.url) as redis:
             redis.flushall()
         capsys.readouterr()
@@ -59,5 +57,6 @@ def test_a_collection_outlives_a_lost_redis_that_was_seeded_anew(
         ]
         assert run("dictionaries", "reconcile") == 0
         assert capsys.readouterr().out == "nothing to mend\n"
-        assert run("search", str(rnas), *mine, "--sensitivity", "fast") == 0
+        with own_server(registry=at) as address:
+            assert run("search", str(rnas), "-c", "mine", "--server", address) == 0
         assert [entry.ref for entry in open_registry(at).list()] == ["tiny@1"]
