@@ -54,6 +54,8 @@ class _Seen(NamedTuple):
     current: int | None = None
     versions: tuple[int, ...] = ()
     retired: tuple[int, ...] = ()
+    pointed: str = ""
+    """Another text whenever the current version was set, be it to what it was."""
 
 
 class FolderRegistry:
@@ -221,7 +223,9 @@ class FolderRegistry:
         versions = self._store.versions(name)
         whole = tuple(v for v in versions if self._store.has(name, v))
         retired = tuple(sorted(self._store.retired(name)))
-        return _Seen(self._pointer(name), whole, retired)
+        # First when it was set: what is set meanwhile is then told twice, not never.
+        pointed = _mark(self._root / name / CURRENT_FILE)
+        return _Seen(self._pointer(name), whole, retired, pointed)
 
     def _differences(
         self, before: Mapping[str, _Seen], now: Mapping[str, _Seen]
@@ -237,8 +241,9 @@ class FolderRegistry:
             old = before.get(name, _Seen())
             for version in sorted(set(seen.versions) - set(old.versions)):
                 add("published", name, version, f"{version}/{MANIFEST_FILE}")
-            if seen.current not in (None, old.current):
-                add("current", name, seen.current or 0, CURRENT_FILE)
+            is_same = (seen.current, seen.pointed) == (old.current, old.pointed)
+            if seen.current is not None and not is_same:
+                add("current", name, seen.current, CURRENT_FILE)
             for version in sorted(set(seen.retired) - set(old.retired)):
                 add("retired", name, version, f"{version}{RETIRED}")
         return events
@@ -275,11 +280,22 @@ def _from_position(text: str | None) -> Mapping[str, _Seen]:
     try:
         found = json.loads(text or "{}")
         return {
-            name: _Seen(current, tuple(map(int, versions)), tuple(map(int, retired)))
-            for name, (current, versions, retired) in found.items()
+            name: _Seen(
+                current, tuple(map(int, versions)), tuple(map(int, retired)), pointed
+            )
+            for name, (current, versions, retired, pointed) in found.items()
         }
     except (ValueError, TypeError, AttributeError):
         return {}
+
+
+def _mark(file: Path) -> str:
+    """Returns what no other file in this place has, one that came later included."""
+    try:
+        found = file.stat()
+    except OSError:
+        return ""
+    return f"{found.st_ino}-{found.st_mtime_ns}"
 
 
 def _changed_s(file: Path) -> float:

@@ -220,6 +220,9 @@ class Swaps:
             serving, ref = self._dictionaries.serving, f"{name}@{version}"
             if self._wanted != version:
                 return  # the pointer moved on while another swap was in progress
+            registry = self._dictionaries.registry
+            if await asyncio.to_thread(registry.current, name) != version:
+                return  # told of before, it comes after what was done here since
             if serving is not None and serving.ref == ref:
                 self._refused = None
                 return

@@ -203,6 +203,20 @@ def test_events_tell_what_happened_since_a_position(
     assert told(registry.events(after[-1].position, 0)) == ["published other@1"]
 
 
+def test_what_is_current_again_is_told_again(
+    registry: Registry, tmp_path: Path
+) -> None:
+    for seed in range(2):
+        registry.publish(stage(tmp_path / str(seed), seed))
+    registry.set_current("demo", 1)
+    seen = registry.events(None, 0)[-1].position
+    registry.set_current("demo", 2, 1)
+    registry.set_current("demo", 1, 2)
+    events = registry.events(seen, 0)
+    assert told(events)[-1:] == ["current demo@1"]
+    assert registry.events(events[-1].position, 0) == []
+
+
 @pytest.mark.parametrize("position", [None, "lost", "{", '{"demo":[1]}', "[]", "9-9"])
 def test_a_lost_reader_is_told_all_that_is_so(
     registry: Registry, tmp_path: Path, position: str | None
