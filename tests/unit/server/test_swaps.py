@@ -100,6 +100,22 @@ async def test_of_two_activations_at_once_one_is_stale(
     assert dictionaries.serving.dictionary.version == current
 
 
+async def test_what_was_read_before_an_activation_does_not_undo_it(
+    dictionaries: Dictionaries,
+) -> None:
+    swaps = Swaps(dictionaries, Metrics())
+    read_before = dictionaries.registry.events(None, 0)
+    with swaps.watchers.watching() as watcher:
+        swaps.start()
+        await swaps.activate("tiny", 2)
+        swaps.follower._on_events(read_before)
+        await asyncio.sleep(0.3)
+        await swaps.activate("tiny", 3)
+        served = [await anext(watcher) for _ in range(4)]
+        await swaps.close()
+    assert [one.version for one in served] == [2, 2, 3, 3]
+
+
 async def test_a_passing_fault_is_tried_again_and_a_lasting_one_is_not(
     dictionaries: Dictionaries, monkeypatch: pytest.MonkeyPatch
 ) -> None:
