@@ -67,6 +67,11 @@ EXAMPLES: list[tuple[errors.RibolexError, str]] = [
         "/a.B/C: token 'ann' has scope 'read', expected 'write'",
     ),
     (errors.NotReadyError("draining"), "not ready: draining"),
+    (
+        errors.StorageFullError("a/b"),
+        "a/b: its disk is full, nothing was written; free some space there, then try "
+        "again",
+    ),
     (errors.CorruptArtefactError("a/b", "bad digest"), "a/b: bad digest"),
     (errors.CorruptInputError("a.fasta:3", "no header"), "a.fasta:3: no header"),
 ]
