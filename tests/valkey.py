@@ -35,7 +35,7 @@ class Valkey:
             cwd=self._folder,
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while True:
             try:
                 with Redis.from_url(self.url) as redis:

@@ -94,13 +94,13 @@ def test_a_cache_killed_under_load_fails_nobody(
             caller.start()
 
         def wait_up(expected: int) -> None:
-            deadline_s = time.monotonic() + 30
+            deadline_s = time.monotonic() + 90
             while scrape(http_port)["ribolex_cache_up"] != expected:
                 assert time.monotonic() < deadline_s
                 time.sleep(0.05)
 
         hits = 'ribolex_cache_lookups_total{result="hit",store="remote"}'
-        deadline_s = time.monotonic() + 30
+        deadline_s = time.monotonic() + 90
         while not scrape(http_port).get(hits, 0):
             assert time.monotonic() < deadline_s
             time.sleep(0.05)

@@ -212,7 +212,7 @@ FUZZED = settings(
     database=None,
     suppress_health_check=list(HealthCheck),
 )
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600 if IS_LONG else 60)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600 if IS_LONG else 300)]
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -22,7 +22,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 from tests.conftest import OwnServer
-from tests.integration.conftest import Stubs, connect, failure_of
+from tests.integration.conftest import Stubs, connect, eventually, failure_of
 from tests.integration.test_collections import random_rnas
 
 from ribolex.errors import NotReadyError
@@ -154,7 +154,7 @@ def test_a_call_in_flight_is_finished_before_the_end(
             call = pool.submit(stubs.encoder.Encode, ENCODE)
             assert begun.wait(timeout=10)
         # The server has ended by now.
-        assert call.result(timeout=1).results
+        assert call.result(timeout=20).results
         with pytest.raises(grpc.RpcError) as caught:
             stubs.encoder.Encode(ENCODE)
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -172,7 +172,7 @@ def test_an_open_stream_is_told_to_come_back_and_loses_nothing(
         ended.wait(timeout=30)
 
     with ThreadPoolExecutor(1) as pool:
-        with own_server() as address:
+        with own_server(drain_s=40.0) as address:
             stubs = connect(address)
             stubs.collections.CreateCollection(pb.CreateCollectionRequest(name="c"))
             call = pool.submit(stubs.collections.UpsertRnas, batches())
@@ -182,8 +182,8 @@ def test_an_open_stream_is_told_to_come_back_and_loses_nothing(
             ).collection.n_rnas:
                 time.sleep(0.01)
             begun_s = time.monotonic()
-        assert time.monotonic() - begun_s < 4  # of the 5 s that a drain may take
-        error = call.exception(timeout=1)
+        assert time.monotonic() - begun_s < 35  # of the 40 s that a drain may take
+        error = call.exception(timeout=20)
         ended.set()
         assert isinstance(error, grpc.RpcError)
         failure = failure_of(error)
@@ -264,10 +264,7 @@ def test_a_dead_engine_is_told_by_health_and_by_every_call(
             with pytest.raises(grpc.RpcError) as caught:
                 stubs.encoder.Encode(ENCODE)
             assert failure_of(caught.value).reason == "NOT_READY"
-        for _ in range(200):
-            if health(stubs, "") == NOT_SERVING:
-                break
-            time.sleep(0.01)
+        eventually(lambda: health(stubs, "") == NOT_SERVING)
         assert {health(stubs, name) for name in ("", *SERVICES)} == {NOT_SERVING}
         stubs.channel.close()
 

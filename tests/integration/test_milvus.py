@@ -35,7 +35,7 @@ def search(
 
 
 def search_once_it_can(stubs: Stubs, sequence: str) -> list[str]:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 150
     while True:
         try:
             return search(stubs, sequence)

@@ -89,7 +89,7 @@ def version_now(stubs: Stubs) -> int:
 
 
 def wait_for(what: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + 20
+    deadline_s = time.monotonic() + 90
     while not what():
         assert time.monotonic() < deadline_s
         time.sleep(0.02)
@@ -97,7 +97,7 @@ def wait_for(what: Callable[[], bool]) -> None:
 
 def changes(stubs: Stubs, n: int, **request: Any) -> Iterator[tuple[str, int, str]]:
     """Gives the first changes that a watcher is told."""
-    call = stubs.dictionaries.Watch(pb.WatchRequest(**request), timeout=20)
+    call = stubs.dictionaries.Watch(pb.WatchRequest(**request), timeout=90)
     for change in itertools.islice(call, n):
         kind = pb.DictionaryChange.Name(change.change)
         yield (
@@ -194,7 +194,7 @@ def test_activation_is_compared_and_set(
 
         def activate(version: int, **more: Any) -> pb.ActivateResponse:
             request = pb.ActivateRequest(dictionary=ref(version), **more)
-            return stubs.dictionaries.Activate(request, timeout=20)
+            return stubs.dictionaries.Activate(request, timeout=90)
 
         for version, more, code in [
             (bad[0], {}, "DATA_LOSS"),

@@ -86,7 +86,7 @@ def table_of(collection: Collection) -> str:
 
 
 def wait_for(happens: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 150
     while not happens():
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -212,6 +212,7 @@ def test_folder_of_a_run_at_work_is_refused(tmp_path: Path, processes: int) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)  # three processes begin, beside whatever else is tested
 def test_killed_run_leaves_no_process_at_work(tmp_path: Path) -> None:
     plan, data = small_run(tmp_path)
     (tmp_path / "run.pickle").write_bytes(
@@ -241,7 +242,7 @@ def test_killed_run_leaves_no_process_at_work(tmp_path: Path) -> None:
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + 50
+    deadline_s = time.monotonic() + 150
     while not holds():
         assert time.monotonic() < deadline_s
         time.sleep(0.1)
