@@ -3,13 +3,11 @@
 import fcntl
 import json
 import pickle
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -226,14 +224,14 @@ def test_killed_run_leaves_no_process_at_work(tmp_path: Path) -> None:
         "    launch(*pickle.loads(path.read_bytes()), processes=2)\n"
     )
     (tmp_path / "main.py").write_text(script)
+    # As a shell without job control starts what it puts in the background.
+    ignoring = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"]
     parent = subprocess.Popen(
-        [sys.executable, tmp_path / "main.py", tmp_path / "run.pickle"],
-        # As a shell without job control starts what it puts in the background.
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_IGN),
+        [*ignoring, sys.executable, tmp_path / "main.py", tmp_path / "run.pickle"],
         stderr=subprocess.DEVNULL,
     )
     try:
-        wait_until((tmp_path / "run/log.jsonl").exists)
+        wait_until((tmp_path / "run/log.jsonl").exists, parent)
     finally:
         parent.kill()
         parent.wait()
@@ -241,9 +239,12 @@ def test_killed_run_leaves_no_process_at_work(tmp_path: Path) -> None:
         wait_until(lambda: is_free(file))
 
 
-def wait_until(holds: Callable[[], bool]) -> None:
+def wait_until(
+    holds: Callable[[], bool], process: "subprocess.Popen[bytes] | None" = None
+) -> None:
     deadline_s = time.monotonic() + 150
     while not holds():
+        assert process is None or process.poll() is None
         assert time.monotonic() < deadline_s
         time.sleep(0.1)
 
