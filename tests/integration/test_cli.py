@@ -7,15 +7,17 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.console import Console
 from scipy import sparse
+from tests.command_line import run_ribolex
 from tests.conftest import OwnServer
 
-from ribolex.client import Client, cli, demo, records
+from ribolex.client import Client, demo, records
 from ribolex.client.tables import read_rnas
 
 TRNA = "GGGCCCAUAGCUCAGUGGUAGAGUGCCUCCUUUGCAAGGAGGAUGCCCUGGGUUCGAAUCCCAGUGGGUCCA"
@@ -31,13 +33,7 @@ def run(running_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("RIBOLEX_SERVER", running_server)
     Path("rnas.fasta").write_text(FASTA)
 
-    def run_one(*arguments: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["ribolex", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        return int(caught.value.code or 0)
-
-    return run_one
+    return partial(run_ribolex, monkeypatch)
 
 
 @pytest.fixture

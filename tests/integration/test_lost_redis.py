@@ -1,15 +1,15 @@
 """A registry whose Redis lost what it held: collections keep their dictionaries."""
 
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from redis import Redis
+from tests.command_line import run_ribolex
 from tests.conftest import OwnServer
 from tests.valkey import running_valkey
 
-from ribolex.client import cli
 from ribolex.registry import FolderRegistry, open_registry
 
 Run = Callable[..., int]
@@ -17,13 +17,7 @@ Run = Callable[..., int]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Run:
-    def run_one(*arguments: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["ribolex", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        return int(caught.value.code or 0)
-
-    return run_one
+    return partial(run_ribolex, monkeypatch)
 
 
 def test_a_collection_outlives_a_lost_redis_that_was_seeded_anew(

@@ -38,7 +38,7 @@ def moment_tail(
     skewness = np.clip(third / spread**3, 1e-4, None)
     shape = 4 / skewness**2
     tail = _gamma_tail(shape, np.maximum(shape + z * np.sqrt(shape), 0))
-    tail = np.where(skewness < 1e-2, _normal_tail(z), tail)
+    tail = np.where(skewness < 1e-2, normal_tail(z), tail)
     tail = np.where(variance > 1e-12, tail, np.where(z > 0, 0.0, 1.0))
     out: Float[np.ndarray, "*test"] = np.clip(tail, np.maximum(least, SMALLEST), 1.0)
     return out
@@ -75,7 +75,8 @@ def _gamma_tail(
     return out
 
 
-def _normal_tail(z: Float[np.ndarray, "*test"]) -> Float[np.ndarray, "*test"]:
+def normal_tail(z: Float[np.ndarray, "*test"]) -> Float[np.ndarray, "*test"]:
+    """Returns the probability that a standard normal number is above z."""
     scaled = torch.from_numpy(np.array(z, np.float64)) / math.sqrt(2)
     out: Float[np.ndarray, "*test"] = torch.special.erfc(scaled).numpy() / 2
     return out

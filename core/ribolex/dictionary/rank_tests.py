@@ -18,10 +18,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Float64, Int64
 
-from ribolex.dictionary.drawn_sums import SMALLEST, moment_tail
+from ribolex.dictionary.drawn_sums import SMALLEST, moment_tail, normal_tail
 
 _PRIOR_UNITS = 20
 """Units with several RNAs that outweigh the assumption that these are all alike."""
@@ -68,11 +67,16 @@ class Units:
         return out
 
     @property
+    def are_apart(self) -> bool:
+        """Whether each lies in one group."""
+        return bool(np.isin(self.shares, (0, 1)).all())
+
+    @property
     def smallest_p(self) -> float:
         """The p-value of the rarest deal, two-sided; 0 if units lie in both groups."""
-        shares = self.shares
-        if not np.isin(shares, (0, 1)).all():
+        if not self.are_apart:
             return 0.0
+        shares = self.shares
         k, m = len(shares), int(shares.sum())
         ways = math.lgamma(k + 1) - math.lgamma(m + 1) - math.lgamma(k - m + 1)
         return min(2 * math.exp(-min(ways, 600.0)), 1.0)
@@ -87,7 +91,7 @@ def rank_p_values(
         centred: ranks among all RNAs less their mean.
         units: of the RNAs.
     """
-    if np.isin(units.shares, (0, 1)).all():
+    if units.are_apart:
         return _dealt(centred, units)
     return _scored(centred, units)
 
@@ -104,7 +108,8 @@ def _dealt(
     within = _within(squares - means**2, sizes, total)
     ratio = 1 - within / total * (1 - 1 / sizes)
     weight = 1 / ratio
-    contrast = weight * (units.shares - (weight * units.shares).sum(0) / weight.sum(0))
+    shares = units.shares
+    contrast = weight * (shares - (weight * shares).sum(0) / weight.sum(0))
     cubes = (units.sums(off**3) / sizes).mean(0) * k * k / ((k - 1) * max(k - 2, 1))
     variance = (contrast**2 * ratio).sum(0) * total
     third = (contrast**3 * ratio).sum(0) * cubes
@@ -166,6 +171,5 @@ def _scored(
     # Wallace (1959): Student's t as a normal quantile, right to a few thousandths.
     z = np.sqrt(freedom * np.log1p(z**2 / freedom))
     z = z * (8 * freedom + 1) / (8 * freedom + 3)
-    p_value = torch.special.erfc(torch.from_numpy(z) / math.sqrt(2)).numpy()
-    out: Float64[np.ndarray, " test"] = np.clip(p_value, SMALLEST, 1.0)
+    out: Float64[np.ndarray, " test"] = np.clip(2 * normal_tail(z), SMALLEST, 1.0)
     return out

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from tests.command_line import run_ribolex
 from typer.testing import CliRunner
 
 from ribolex.client import cli
@@ -12,12 +13,9 @@ from ribolex.client import cli
 COMMANDS = sorted(typer.main.get_group(cli.app).commands)
 
 
-def _run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | str | None:
-    monkeypatch.setattr(sys, "argv", ["ribolex", *arguments])
+def _run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     monkeypatch.setattr(cli, "entry_points", lambda group: [])
-    with pytest.raises(SystemExit) as caught:
-        cli.main()
-    return caught.value.code
+    return run_ribolex(monkeypatch, *arguments)
 
 
 def test_commands_are_those_of_the_readme() -> None:

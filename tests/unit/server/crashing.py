@@ -22,6 +22,7 @@ from pathlib import Path
 import faiss
 import numpy as np
 from tests.conftest import random_alignment
+from tests.small_blocks import shrink_blocks
 from tests.unit.server.agreement import check_agreement
 
 from ribolex.dictionary import Codes, Dictionary
@@ -29,9 +30,6 @@ from ribolex.registry import FolderRegistry
 from ribolex.rna import Rna
 from ribolex.server.index import (
     generations,
-    pooled,
-    pooled_blocks,
-    pooled_index,
     positions,
 )
 from ribolex.server.index.collection import Collection
@@ -238,9 +236,7 @@ def main(registry: str, root: str, rounds: int, seed: int) -> None:
     """Runs the rounds and prints their counts."""
     faiss.omp_set_num_threads(1)
     positions.SLOTS = _SMALL  # type: ignore[attr-defined]
-    for module in (pooled, pooled_blocks, pooled_index):
-        module.ROWS = _FEW  # type: ignore[attr-defined]
-    pooled_index.FIRST_FIT = 10
+    shrink_blocks(setattr, rows=_FEW, first_fit=10)
     there = FolderRegistry(Path(registry))
     known = {
         version: replace(there.get(f"tiny@{version}"), alignment=random_alignment(1))

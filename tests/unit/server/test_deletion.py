@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.conftest import random_alignment
+from tests.small_blocks import shrink_blocks
 from tests.unit.server.agreement import check_agreement
 from tests.unit.server.conftest import RandomCodes
 
 from ribolex.dictionary import Dictionary
 from ribolex.rna import Rna
-from ribolex.server.index import pooled, pooled_blocks, pooled_index, positions
+from ribolex.server.index import positions
 from ribolex.server.index.collection import Collection
 from ribolex.server.index.facts import Facts
 from ribolex.server.index.intake import Encoded
@@ -81,9 +82,7 @@ def test_a_deleted_rna_is_found_no_more(
 def test_a_code_left_in_a_file_is_of_nobody_though_the_clock_stands(
     maker: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (pooled_blocks, pooled_index, pooled):
-        monkeypatch.setattr(module, "ROWS", 64)
-    monkeypatch.setattr(pooled_index, "FIRST_FIT", 40)
+    shrink_blocks(monkeypatch.setattr, rows=64, first_fit=40)
     monkeypatch.setattr(time, "time_ns", lambda: 10**9)
     with closing(maker.open()) as collection:
         collection.upsert([maker.rna(f"r{i}") for i in range(45)])

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from tests.conftest import random_alignment
 from tests.milvus import MilvusLite
+from tests.small_blocks import shrink_blocks
 from tests.unit.server.conftest import RandomCodes
 
 from ribolex.dictionary import Codes, Dictionary
@@ -19,8 +20,6 @@ from ribolex.rna import Rna
 from ribolex.server.index import (
     milvus_index,
     pooled,
-    pooled_blocks,
-    pooled_index,
     stored_relatives,
 )
 from ribolex.server.index.collection import Collection
@@ -194,9 +193,7 @@ def test_candidates_are_asked_for_until_no_better_one_comes(
 def test_one_rna_under_many_names_is_no_fault(
     engine: Engine, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (pooled_blocks, pooled_index, pooled):
-        monkeypatch.setattr(module, "ROWS", 64)
-    monkeypatch.setattr(pooled_index, "FIRST_FIT", 40)
+    shrink_blocks(monkeypatch.setattr, rows=64, first_fit=40)
     monkeypatch.setattr(pooled, "_ALL", 10)
     monkeypatch.setattr(pooled, "_FIRST_SIFTED", 16)
     monkeypatch.setattr(milvus_index, "_FIRST_CANDIDATES", 16)

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.processors import told_by_wide_and_narrow
+from tests.small_blocks import shrink_blocks
 
 from ribolex.server.index import pooled as pooled_module
-from ribolex.server.index import pooled_blocks, pooled_index
+from ribolex.server.index import pooled_blocks
 from ribolex.server.index.forward import Likeness, WeightedCode
 from ribolex.server.index.measure import SearchMeasure
 from ribolex.server.index.pooled import PooledSearch, View
@@ -52,9 +53,7 @@ def kin(n: int, seed: int = 0) -> list[PooledCode]:
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (pooled_blocks, pooled_index, pooled_module):
-        monkeypatch.setattr(module, "ROWS", 64)
-    monkeypatch.setattr(pooled_index, "FIRST_FIT", 40)
+    shrink_blocks(monkeypatch.setattr, rows=64, first_fit=40)
     monkeypatch.setattr(pooled_module, "_ALL", 10)
 
 
@@ -169,9 +168,7 @@ def test_a_damaged_block_is_read_anew(tmp_path: Path) -> None:
 def test_candidates_hold_the_nearest(
     monkeypatch: pytest.MonkeyPatch, measure: SearchMeasure, n_threads: int
 ) -> None:
-    for module in (pooled_blocks, pooled_index, pooled_module):
-        monkeypatch.setattr(module, "ROWS", 1024)
-    monkeypatch.setattr(pooled_index, "FIRST_FIT", 600)
+    shrink_blocks(monkeypatch.setattr, rows=1024, first_fit=600)
     monkeypatch.setattr(pooled_module, "_ALL", 10)
     monkeypatch.setattr(pooled_module, "_FIRST_SIFTED", 256)
     monkeypatch.setattr(pooled_module, "_FIRST_COMPARED", 64)

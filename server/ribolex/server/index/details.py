@@ -55,7 +55,7 @@ def _sizes(folder: Path) -> tuple[int, int]:
     blocks = (
         path for name in (POSITIONS, POOLED) for path in (folder / name).glob("*")
     )
-    return (_n_bytes(folder.glob(f"{RECORDS}*")), _n_bytes(blocks))
+    return _n_bytes(folder.glob(f"{RECORDS}*")), _n_bytes(blocks)
 
 
 def _n_bytes(paths: Iterable[Path]) -> int:
